@@ -1,0 +1,94 @@
+# Busbar: everything from a fresh clone. `make help` lists what there is.
+# Each step leaves a stamp in .cache/stamps and runs again only when what it depends on has changed.
+# Works with GNU make 3.81 (macOS) and needs no root; paths are relative, so the folder may have spaces in its name.
+
+SHELL := /bin/sh
+MAKEFLAGS += -j2
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check setup compile devnet lock clean
+
+STAMPS := .cache/stamps
+PY := .venv/bin/python
+PIP := -m pip --disable-pip-version-check --no-input -q install --no-deps --no-compile --require-hashes
+# Folders are listed too: their time changes when a file comes or goes.
+SOURCES := $(shell find contracts tests/solidity -name '.*' -prune -o \( -type d -o -name '*.sol' \) -print 2>/dev/null)
+
+help: ## show this list
+	@echo "Busbar, a peer-to-peer energy market. Commands:"
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@echo 'Arguments go in ARGS:  make run ARGS="--days 2"   make test ARGS="-k clearing"   make devnet ARGS="--port 8546"'
+
+run: $(STAMPS)/setup $(STAMPS)/compile ## set up what is missing, then replay a community's days through the real market
+	@.venv/bin/busbar replay $(ARGS)
+
+test: $(STAMPS)/setup $(STAMPS)/compile ## set up what is missing, then run the tests
+	@.venv/bin/pytest $(ARGS)
+
+check: $(STAMPS)/setup $(STAMPS)/compile $(STAMPS)/check ## format, lint, types, slither and proofs
+	@sh scripts/check.sh $(ARGS)
+
+setup: $(STAMPS)/setup ## install everything into this folder, nothing outside it
+
+compile: $(STAMPS)/compile ## compile the contracts into busbar/abi
+
+devnet: $(STAMPS)/setup ## start a chain at http://127.0.0.1:8545, stopped by Ctrl-C
+	@exec $(PY) scripts/devnet.py $(ARGS)
+
+clean: ## remove everything made here; `make setup` brings it back
+	rm -rf .venv .venv-check node_modules .cache .build contracts/.cache busbar/abi/*.json *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis crytic-export
+
+# ---- set-up -------------------------------------------------------------------------------------------------------
+
+$(STAMPS)/preflight: scripts/preflight.sh
+	@mkdir -p $(STAMPS)
+	@sh scripts/preflight.sh > $@
+
+$(STAMPS)/venv: requirements-build.txt $(STAMPS)/preflight
+	@echo "[1/4] Python environment in .venv"
+	@rm -rf .venv
+	@"$$(cat $(STAMPS)/preflight)" -m venv .venv
+	@$(PY) $(PIP) -r requirements-build.txt
+	@touch $@
+
+$(STAMPS)/node: package-lock.json package.json .npmrc $(STAMPS)/preflight
+	@echo "[2/4] Node packages into node_modules: chain, compiler, OpenZeppelin"
+	@npm ci --no-audit --no-fund --ignore-scripts --loglevel=error > /dev/null
+	@touch $@
+
+$(STAMPS)/python: requirements.txt $(STAMPS)/venv
+	@echo "[3/4] Python packages into .venv (a minute or two the first time)"
+	@$(PY) $(PIP) --no-build-isolation -r requirements.txt
+	@touch $@
+
+$(STAMPS)/setup: $(STAMPS)/python $(STAMPS)/node pyproject.toml scripts/setup_env.py scripts/environment.py busbar/tools.py
+	@$(PY) -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation --no-index -e .
+	@$(PY) scripts/setup_env.py
+	@touch $@
+
+# Does not wait for the Python packages: the two longest steps of a first set-up run side by side.
+$(STAMPS)/compile: $(STAMPS)/venv $(STAMPS)/node $(SOURCES) ape-config.yaml scripts/export_abi.py scripts/solc/solc.mjs
+	@echo "[4/4] Contracts into busbar/abi"
+	@PYTHONPATH=. $(PY) scripts/setup_env.py compiler
+	@PYTHONPATH=. $(PY) scripts/export_abi.py
+	@touch $@
+
+$(STAMPS)/check: requirements-check.txt requirements-build.txt $(STAMPS)/preflight
+	@echo "[check] Analysers into .venv-check"
+	@rm -rf .venv-check
+	@"$$(cat $(STAMPS)/preflight)" -m venv .venv-check
+	@.venv-check/bin/python $(PIP) -r requirements-build.txt
+	@.venv-check/bin/python $(PIP) --no-build-isolation -r requirements-check.txt
+	@touch $@
+
+# ---- for maintainers ----------------------------------------------------------------------------------------------
+
+LOCK := uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11
+
+lock: ## maintainers: write the lock files again (needs uv on PATH)
+	$(LOCK) requirements-build.in -o requirements-build.txt
+	$(LOCK) --override requirements-overrides.in requirements.in -o requirements.txt
+	$(LOCK) requirements-check.in -o requirements-check.txt
+	npm install --package-lock-only --no-audit --no-fund --loglevel=error
+	node scripts/complete_lock.mjs

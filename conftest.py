@@ -1,0 +1,14 @@
+"""Settings of every test run; fixtures are in tests/conftest.py."""
+
+import pytest
+
+# Lets no skipped test go unnoticed.
+pytest_plugins = ("tests.plugin_requires",)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Chooses where ape's fixtures work."""
+    # ape would test on the network it deploys to by default, which is somebody's running chain.
+    if config.pluginmanager.hasplugin("ape_test") and "--network" not in config.invocation_params.args:
+        config.option.network = "ethereum:local:foundry"

@@ -1,0 +1,29 @@
+"""What a test needs beyond set-up. A missing program skips the test and names the line that installs it.
+
+With BUSBAR_REQUIRE=all, as in continuous integration, the test fails instead.
+"""
+
+import os
+import shutil
+
+import pytest
+
+
+def everything_required() -> bool:
+    """Whether a test that cannot run counts as failed."""
+    return os.environ.get("BUSBAR_REQUIRE") == "all"
+
+
+def needs_program(program: str, *, apt: str) -> str:
+    """The path of a program, for a test that cannot do without it.
+
+    Call it in a fixture or a test, not at import. `apt` is the Debian package, to be listed in
+    scripts/apt-packages.txt as well.
+    """
+    found = shutil.which(program)
+    if found is not None:
+        return found
+    reason = f"{program} is missing: apt-get install {apt}"
+    if everything_required():
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
