@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.35;
+
+/// @title Metering: from signed register readings to GRID and to the import ledger
+/// @notice A meter signs its cumulative registers; the growth of the export register (OBIS 2.8.0) is minted
+///         as GRID into the owner's trading account, the growth of the import register (OBIS 1.8.0) is owed
+///         by the owner until GRID is retired against it or it becomes grid import.
+///
+/// Units: registers and energies in Wh, powers in W, times in Unix seconds. A settlement period is 96
+/// epochs; a reading counts for the period in which it is accepted.
+///
+/// What one must know
+/// - Registers and time only grow. A reading that was lost is made good by the next one; a duplicate, a
+///   late one or one out of order changes nothing.
+/// - Growth above rated power x elapsed time x 1.1 is parked: nothing is minted or owed until a distributor
+///   releases it, but the register's baseline advances, so that waiting cannot smuggle it in.
+/// - Import of the previous period can be retired until 4 epochs into the current one. What is left then
+///   is grid import at the retail tariff, whoever touches it when.
+///
+/// How this is stopped: the minter role is withdrawn, or a meter revoked. Retiring cannot be stopped.
+interface IMetering {
+    /// @notice A reading with the meter's signature, 64 bytes (EIP-2098 for secp256k1).
+    struct SignedReading {
+        bytes32 meterId;
+        /// End of the interval, Unix seconds.
+        uint64 intervalEnd;
+        /// Cumulative import register in Wh.
+        uint64 importWh;
+        /// Cumulative export register in Wh.
+        uint64 exportWh;
+        bytes32 r;
+        bytes32 vs;
+    }
+
+    /// @notice Newest accepted reading of a meter.
+    struct Register {
+        /// End of the newest accepted interval, Unix seconds.
+        uint64 intervalEnd;
+        uint64 importWh;
+        uint64 exportWh;
+    }
+
+    /// @notice A participant's import as of now, Wh.
+    struct ImportView {
+        /// Period of the chain's present epoch.
+        uint32 period;
+        /// Accepted in this period and not retired.
+        uint64 currentWh;
+        /// Accepted in the last period, not retired, and still open to be.
+        uint64 previousWh;
+        /// Grid import for good, since the beginning.
+        uint64 gridImportWh;
+        /// Whether keepers may retire for this account.
+        bool autoRetire;
+    }
+
+    /// @notice Growth that waits for a distributor.
+    struct Parked {
+        bytes32 meterId;
+        address owner;
+        uint64 importWh;
+        uint64 exportWh;
+        ParkedStatus status;
+    }
+
+    /// @notice What became of parked growth.
+    enum ParkedStatus {
+        None,
+        Waiting,
+        Released,
+        Rejected
+    }
+
+    /// @notice Why a reading was skipped.
+    enum SkipReason {
+        None,
+        /// No meter has this id.
+        UnknownMeter,
+        /// The meter was revoked.
+        RevokedMeter,
+        /// Ends in the chain's future.
+        InFuture,
+        /// Not newer than the newest accepted one: a duplicate, or out of order.
+        NotNewer,
+        /// A register went back.
+        RegisterWentBack,
+        /// Not signed by the meter's key.
+        BadSignature
+    }
+
+    /// @notice A reading was accepted; both are registers. Growth is the difference to the one before.
+    event ReadingAccepted(bytes32 indexed meterId, uint64 intervalEnd, uint64 importWh, uint64 exportWh);
+    /// @notice A reading of a batch was skipped and changed nothing.
+    event ReadingSkipped(bytes32 indexed meterId, uint64 intervalEnd, SkipReason reason);
+    /// @notice A meter's counting starts, or starts again, at these registers.
+    event RegisterOpened(bytes32 indexed meterId, uint64 openedAt, uint64 importWh, uint64 exportWh);
+    /// @notice Implausible growth was parked: no mint and no import yet.
+    event GrowthParked(
+        uint256 indexed id,
+        bytes32 indexed meterId,
+        address indexed owner,
+        uint64 importWh,
+        uint64 exportWh
+    );
+    /// @notice Parked growth was minted and owed after all.
+    event ParkedReleased(uint256 indexed id);
+    /// @notice Parked growth was refused for good.
+    event ParkedRejected(uint256 indexed id);
+    /// @notice GRID was burnt against import, oldest first: out of the trading account, or out of the wallet.
+    event Retired(address indexed account, uint64 previousWh, uint64 currentWh, bool fromWallet);
+    /// @notice GRID was burnt against no import: consumed outside the community, by the utility say.
+    event Surrendered(address indexed account, uint64 energyWh);
+    /// @notice A participant allowed keepers to retire for it, or no longer.
+    event AutoRetireSet(address indexed account, bool enabled);
+
+    /// @notice No reading in the batch.
+    error NoReadings();
+    /// @notice Nothing waits under this id (never parked, released or rejected already).
+    error NothingParked(uint256 id);
+    /// @notice The old meter's final register lies before its newest reading.
+    error FinalRegisterTooLow(bytes32 meterId, uint64 importWh, uint64 exportWh);
+    /// @notice No outstanding import, or no free GRID.
+    error NothingToRetire(address account);
+    /// @notice More than is outstanding.
+    error MoreThanOutstanding(address account, uint256 energyWh, uint256 outstandingWh);
+    /// @notice Less free GRID than asked for.
+    error NotEnoughGrid(address account, uint256 energyWh, uint256 freeWh);
+
+    /// @notice Takes readings in. Minters only. Bad entries are skipped with a reason; the others count.
+    /// @return accepted How many counted.
+    function submitReadings(SignedReading[] calldata readings) external returns (uint256 accepted);
+
+    /// @notice Distributor: mints and owes parked growth. Once.
+    function releaseParked(uint256 id) external;
+
+    /// @notice Distributor: refuses parked growth. Once.
+    function rejectParked(uint256 id) external;
+
+    /// @notice Burns free GRID of the caller's trading account against its outstanding import, oldest first.
+    /// @param maximumWh At most so much.
+    /// @return retiredWh What was burnt.
+    function retire(uint256 maximumWh) external returns (uint256 retiredWh);
+
+    /// @notice Burns GRID of the caller's wallet, within an allowance, against its outstanding import.
+    function retireFromWallet(uint256 energyWh) external;
+
+    /// @notice As `retire`, without limit, for accounts with auto-retire on. Anyone; accounts with nothing
+    ///         to retire are passed over.
+    /// @return retiredWh What was burnt in all.
+    function retireFor(address[] calldata accounts) external returns (uint256 retiredWh);
+
+    /// @notice Burns free GRID of the caller's trading account against no import at all.
+    function surrender(uint256 energyWh) external;
+
+    /// @notice Allows keepers to retire for the caller, or no longer. On unless switched off.
+    function setAutoRetire(bool enabled) external;
+
+    /// @notice Registry: a meter joined.
+    function openRegister(bytes32 meterId, uint64 importWh, uint64 exportWh) external;
+
+    /// @notice Registry: another device took a meter's place.
+    function replaceRegister(
+        bytes32 meterId,
+        uint64 finalImportWh,
+        uint64 finalExportWh,
+        uint64 initialImportWh,
+        uint64 initialExportWh
+    ) external;
+
+    /// @notice Newest accepted reading of each meter.
+    function registersOf(bytes32[] calldata meterIds) external view returns (Register[] memory);
+
+    /// @notice Import ledger of each account as of now.
+    function importsOf(address[] calldata accounts) external view returns (ImportView[] memory);
+
+    /// @notice Parked growth by id; ids count up from 1.
+    function parkedOf(uint256 id) external view returns (Parked memory);
+
+    /// @notice How many ids were given.
+    function parkedCount() external view returns (uint256);
+
+    /// @notice EIP-712 digest that a meter signs.
+    function readingDigest(
+        bytes32 meterId,
+        uint64 intervalEnd,
+        uint64 importWh,
+        uint64 exportWh
+    ) external view returns (bytes32);
+
+    /// @notice Epochs in a settlement period.
+    function PERIOD_EPOCHS() external view returns (uint256);
+
+    /// @notice Epochs into the next period in which import can still be retired.
+    function GRACE_EPOCHS() external view returns (uint256);
+}

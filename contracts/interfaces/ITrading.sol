@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.35;
+
+/// @title Trading: accounts, order book and epoch clearing
+/// @notice The manual of the market. Participants hold GRID and a quote token here, enter orders during an
+///         epoch, and every epoch is cleared once, at one price for all.
+///
+/// Units
+/// - energy: Wh in orders; micro-Wh inside accounts ("energy units"); GRID wei outside, 1 Wh = 1e15 wei.
+/// - price: tick 1..1023 per kWh; a tick is worth `tickWei` of the quote token, fixed at deployment.
+///   Clearing prices are doubled ticks, so that half ticks are whole numbers.
+/// - money: quote wei outside; inside "money units" of half a tick x 1 micro-Wh = `moneyUnitWei` wei.
+/// - time: epoch = (block.timestamp - genesis) / epochSeconds. Only chain time counts.
+///
+/// What one must know
+/// - Settlement is lazy. An account's balances change when it acts again or is settled by `settle`; views
+///   always show balances as if settled now. There is nothing to claim.
+/// - An ended epoch is cleared by whoever comes first: a keeper, or the first order, withdrawal or
+///   settlement of a later epoch. The result is the same whoever it is.
+/// - A price without volume does not exist: an epoch without trade has no price.
+/// - Last-minute cancels are allowed unless the market was deployed with a cancel cut-off.
+///
+/// How this is stopped: the regulator pauses a zone, which stops new orders, and nothing else. Clearing,
+/// settlement, cancelling and withdrawal cannot be stopped by anyone. There is no proxy and no upgrade.
+interface ITrading {
+    /// @notice What is held for participants.
+    enum Asset {
+        /// GRID, 1 kWh = 1e18 wei.
+        Energy,
+        /// The quote token.
+        Money
+    }
+
+    /// @notice An account, settled as of now.
+    struct AccountView {
+        /// 0 unknown, 1 active, 2 suspended.
+        uint8 status;
+        uint8 zone;
+        /// Epoch of the newest orders; meaningful if `orderCount` > 0.
+        uint32 epoch;
+        /// Orders of the open epoch, cancelled ones included; 0 once they are settled.
+        uint8 orderCount;
+        /// Lowest nonce a signed message may still use.
+        uint32 nonce;
+        /// Free energy in micro-Wh.
+        uint256 energyFree;
+        /// Free money in money units.
+        uint256 moneyFree;
+        /// Energy locked in open asks, in micro-Wh.
+        uint256 energyEscrow;
+        /// Money locked in open bids, in money units.
+        uint256 moneyEscrow;
+    }
+
+    /// @notice One order of an account's newest order epoch.
+    struct OrderView {
+        uint256 id;
+        bool isBuy;
+        uint16 tick;
+        /// 0 if cancelled.
+        uint32 quantityWh;
+    }
+
+    /// @notice Outcome of an epoch; all zero if nothing traded.
+    struct EpochResult {
+        /// Clearing price in half ticks per kWh.
+        uint16 price2;
+        /// Ends of the equilibrium interval, ticks.
+        uint16 lowerTick;
+        uint16 upperTick;
+        /// Side rationed at the marginal tick: 0 neither, 1 bids, 2 asks.
+        uint8 longSide;
+        /// R: Wh of the rationed side filled at the marginal tick.
+        uint64 filledWh;
+        /// M: Wh the rationed side had at the marginal tick.
+        uint64 offeredWh;
+        /// V: Wh traded.
+        uint64 volumeWh;
+    }
+
+    /// @notice A zone's state.
+    struct ZoneView {
+        bool open;
+        bool paused;
+        /// The newest epoch that has orders.
+        uint32 epoch;
+        /// Whether that epoch has been cleared.
+        bool cleared;
+        /// Orders counted against the cap in that epoch; a participant's first order never counts.
+        uint32 countedOrders;
+        /// Most counted orders an epoch may have; 0 = no cap.
+        uint32 orderCap;
+    }
+
+    /// @notice Registry told of an account: its status and zone.
+    event AccountSet(address indexed account, uint8 status, uint8 zone);
+    /// @notice A zone was opened, paused or given another cap.
+    event ZoneSet(uint8 indexed zone, bool paused, uint32 orderCap);
+    /// @notice Tokens came in and are free in the account.
+    event Deposited(address indexed account, Asset indexed asset, uint256 amountWei);
+    /// @notice Tokens left a free balance.
+    event Withdrawn(address indexed account, Asset indexed asset, address to, uint256 amountWei);
+    /// @notice Orders entered; `orders` as in OrderCodec, the first with index `firstIndex` in its epoch.
+    event OrdersEntered(address indexed account, uint256 indexed epoch, uint8 zone, uint8 firstIndex, uint48[] orders);
+    /// @notice An open order was cancelled and its escrow is free; `order` is as it was entered.
+    event OrderCancelled(address indexed account, uint256 indexed epoch, uint8 zone, uint8 index, uint48 order);
+    /// @notice An epoch was cleared. With `volumeWh` = 0 nothing traded and there is no price.
+    event EpochCleared(uint8 indexed zone, uint256 indexed epoch, EpochResult result);
+
+    /// @notice The tick value cannot be split into half ticks of one micro-Wh exactly.
+    error TickNotRepresentable(uint256 tickWei);
+    /// @notice Genesis lies in the future, or the epoch length is zero.
+    error InvalidEpochs(uint256 genesis, uint256 epochSeconds);
+    /// @notice Registry does not know this account.
+    error NotRegistered(address account);
+    /// @notice A distributor suspended this account: it may cancel, settle and withdraw only.
+    error AccountSuspended(address account);
+    /// @notice The zone was never opened by the regulator.
+    error UnknownZone(uint8 zone);
+    /// @notice The zone is open already.
+    error ZoneAlreadyOpen(uint8 zone);
+    /// @notice The regulator paused this zone: no new orders.
+    error ZonePaused(uint8 zone);
+    /// @notice A zone moves only with nothing unsettled; wait for the epoch's end.
+    error UnsettledOrders(address account, uint256 epoch);
+    /// @notice The amount is not a whole number of accounting units of `unitWei`; nothing is ever rounded away.
+    error InexactAmount(Asset asset, uint256 amountWei, uint256 unitWei);
+    /// @notice The token delivered another amount than asked (a fee on transfer, say); it is not accepted.
+    error UnexpectedAmountReceived(Asset asset, uint256 expectedWei, uint256 receivedWei);
+    /// @notice The market-wide cap on what the account words can hold would be passed.
+    error MarketCapReached(Asset asset, uint256 totalUnits, uint256 maximumUnits);
+    /// @notice Not enough free balance; both figures in accounting units.
+    error InsufficientFree(address account, Asset asset, uint256 freeUnits, uint256 neededUnits);
+    /// @notice No order in the call.
+    error NoOrders();
+    /// @notice Ticks run from 1 to 1023.
+    error InvalidTick(uint256 tick);
+    /// @notice Orders run from 100 Wh to 10,000,000 Wh.
+    error InvalidQuantity(uint256 quantityWh);
+    /// @notice Bits are set that no order of today has.
+    error InvalidOrder(uint256 order);
+    /// @notice A participant has at most 100 orders an epoch, cancelled ones included.
+    error TooManyOrders(address account, uint256 count);
+    /// @notice The zone's cap for this epoch is reached; a participant's first order still enters.
+    error EpochFull(uint8 zone, uint256 epoch, uint256 orderCap);
+    /// @notice The order is of another account.
+    error NotOrderOwner(uint256 orderId, address account);
+    /// @notice The order does not exist, is cancelled, or its epoch has ended.
+    error OrderNotOpen(uint256 orderId);
+    /// @notice Cancelling closes `cutoffSeconds` before the epoch's end.
+    error CancelClosed(uint256 orderId, uint256 cutoffSeconds);
+    /// @notice No ended epoch of this zone waits to be cleared.
+    error NothingToClear(uint8 zone, uint256 currentEpoch);
+    /// @notice Arrays of one call differ in length.
+    error LengthMismatch(uint256 accounts, uint256 amounts);
+    /// @notice The zero address cannot receive.
+    error ZeroAddress();
+
+    /// @notice Brings tokens in; needs an ERC-20 allowance. Active participants only.
+    /// @param amountWei Whole accounting units: 1e9 GRID wei, or `moneyUnitWei` quote wei.
+    function deposit(Asset asset, uint256 amountWei) external;
+
+    /// @notice As `deposit`, with the allowance given by an ERC-2612 signature.
+    /// @dev A permit already used by somebody else does not make the call fail if the allowance stands.
+    function depositWithPermit(
+        Asset asset,
+        uint256 amountWei,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
+
+    /// @notice Takes free balance out. Works in every state: suspended, paused, before clearing.
+    function withdraw(Asset asset, uint256 amountWei, address to) external;
+
+    /// @notice Offers energy at `tick` or better; locks it until the epoch is settled or the order cancelled.
+    /// @return orderId See `orderIdOf`.
+    function createSellOrder(uint16 tick, uint32 quantityWh) external returns (uint256 orderId);
+
+    /// @notice Bids for energy at `tick` or better; locks the money at the limit.
+    /// @return orderId See `orderIdOf`.
+    function createBuyOrder(uint16 tick, uint32 quantityWh) external returns (uint256 orderId);
+
+    /// @notice Enters several orders, all or none.
+    /// @param orders As in OrderCodec: quantityWh | tick << 24 | side << 34 (0 bid, 1 ask).
+    /// @return firstOrderId Id of the first; the others follow by index.
+    function createOrders(uint48[] calldata orders) external returns (uint256 firstOrderId);
+
+    /// @notice Cancels an open order; its volume leaves the book and its escrow is free at once.
+    function cancelOrder(uint256 orderId) external;
+
+    /// @notice Clears the zone's ended epoch. Market makers only; anyone else reaches the same by acting.
+    function matchOrders(uint8 zone) external;
+
+    /// @notice Settles accounts now. Nobody needs it; it changes no balance that the views show.
+    function settle(address[] calldata accounts) external;
+
+    /// @notice Registry: sets status and zone.
+    function setAccount(address account, uint8 status, uint8 zone) external;
+
+    /// @notice Metering: credits minted GRID, whole Wh, to free balances. The tokens are here already.
+    function credit(address[] calldata accounts, uint256[] calldata energyWh) external;
+
+    /// @notice Metering: burns free GRID, whole Wh, of each account up to its maximum.
+    /// @return retiredWh What each account gave.
+    function retire(
+        address[] calldata accounts,
+        uint256[] calldata maximumWh
+    ) external returns (uint256[] memory retiredWh);
+
+    /// @notice Regulator: opens a zone.
+    function openZone(uint8 zone, uint32 orderCap) external;
+
+    /// @notice Regulator: another cap, from the next counted order on.
+    function setOrderCap(uint8 zone, uint32 orderCap) external;
+
+    /// @notice Regulator: stops or resumes entry of orders in a zone.
+    function setPaused(uint8 zone, bool paused) external;
+
+    /// @notice The GRID token.
+    function gridToken() external view returns (address);
+
+    /// @notice The quote token.
+    function quoteToken() external view returns (address);
+
+    /// @notice Start of epoch 0, Unix seconds.
+    function genesis() external view returns (uint256);
+
+    /// @notice Length of an epoch in seconds.
+    function epochSeconds() external view returns (uint256);
+
+    /// @notice Value of one tick in quote wei per kWh.
+    function tickWei() external view returns (uint256);
+
+    /// @notice Value of one money unit in quote wei.
+    function moneyUnitWei() external view returns (uint256);
+
+    /// @notice Seconds before an epoch's end from which orders cannot be cancelled.
+    function cancelCutoffSeconds() external view returns (uint256);
+
+    /// @notice The epoch of this block.
+    function currentEpoch() external view returns (uint256);
+
+    /// @notice Energy and money that entered by deposit or credit and have not left, in accounting units.
+    ///         The token balances above that are donations.
+    function totals() external view returns (uint256 energyUnits, uint256 moneyUnits);
+
+    /// @notice Accounts as if settled now.
+    function accountsOf(address[] calldata accounts) external view returns (AccountView[] memory);
+
+    /// @notice The account's orders that are open, or ended but not yet settled.
+    function ordersOf(address account) external view returns (OrderView[] memory);
+
+    /// @notice Id of an order: epoch << 168 | index << 160 | account.
+    function orderIdOf(address account, uint256 epoch, uint256 index) external pure returns (uint256);
+
+    /// @notice Volumes by tick of the current epoch's book; element 0 is tick 1. Entries in Wh.
+    function book(uint8 zone) external view returns (uint64[] memory bidsWh, uint64[] memory asksWh);
+
+    /// @notice What the open book would clear at now.
+    function indicativeResult(uint8 zone) external view returns (EpochResult memory);
+
+    /// @notice Outcome of an ended epoch, cleared already or not.
+    function resultOf(uint8 zone, uint256 epoch) external view returns (EpochResult memory);
+
+    /// @notice A zone's state.
+    function zoneOf(uint8 zone) external view returns (ZoneView memory);
+
+    /// @notice Whether an ended epoch waits to be cleared, and which.
+    function clearingDue(uint8 zone) external view returns (bool due, uint256 epoch);
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.35;
+
+/// @title Account word
+/// @notice All that a participant's every action must know, in one storage word.
+/// @dev Layout, least significant bit first:
+///
+///      | bits | field  | unit and meaning                                                          |
+///      |------|--------|---------------------------------------------------------------------------|
+///      | 76   | money  | free money in money units (half a tick x 1 micro-Wh)                      |
+///      | 60   | energy | free energy in micro-Wh                                                   |
+///      | 42   | first  | first order of `epoch`, see OrderCodec                                    |
+///      | 27   | epoch  | epoch of the newest orders (255 years of 60 s epochs)                     |
+///      | 7    | count  | orders entered in `epoch`, cancelled ones included; 0 = nothing unsettled |
+///      | 32   | nonce  | lowest nonce a signed message may still use                               |
+///      | 2    | status | 0 unknown, 1 active, 2 suspended; pushed by Registry                      |
+///      | 8    | zone   | pushed by Registry                                                        |
+///      | 1    | wallet | reserved: account opted in to ERC-1271 signatures                         |
+///
+///      76 + 60 + 42 + 27 + 7 + 32 + 2 + 8 + 1 = 255 bits. Free balances never exceed the market-wide
+///      totals, which Trading caps at MAX_MONEY and MAX_ENERGY, so `pack` cannot overflow a field.
+///      The word is never deleted: the nonce survives.
+library Accounts {
+    /// @notice Largest money held market-wide, in money units: 3.7e11 THB at a tick of one satang.
+    uint256 internal constant MAX_MONEY = (1 << 76) - 1;
+    /// @notice Largest energy held market-wide, in micro-Wh: 1.15 TWh.
+    uint256 internal constant MAX_ENERGY = (1 << 60) - 1;
+
+    /// @notice Registry has not told of this account.
+    uint256 internal constant UNKNOWN = 0;
+    /// @notice May do everything.
+    uint256 internal constant ACTIVE = 1;
+    /// @notice May cancel, settle, retire and withdraw, but not deposit or enter orders.
+    uint256 internal constant SUSPENDED = 2;
+
+    uint256 private constant _ENERGY = 76;
+    uint256 private constant _FIRST = 136;
+    uint256 private constant _EPOCH = 178;
+    uint256 private constant _COUNT = 205;
+    uint256 private constant _NONCE = 212;
+    uint256 private constant _STATUS = 244;
+    uint256 private constant _ZONE = 246;
+    uint256 private constant _WALLET = 254;
+
+    /// @notice The account word, taken apart.
+    struct Account {
+        uint256 money;
+        uint256 energy;
+        uint256 first;
+        uint256 epoch;
+        uint256 count;
+        uint256 nonce;
+        uint256 status;
+        uint256 zone;
+        uint256 wallet;
+    }
+
+    /// @notice Takes an account word apart.
+    function unpack(uint256 word) internal pure returns (Account memory a) {
+        a.money = word & MAX_MONEY;
+        a.energy = (word >> _ENERGY) & MAX_ENERGY;
+        a.first = (word >> _FIRST) & ((1 << 42) - 1);
+        a.epoch = (word >> _EPOCH) & ((1 << 27) - 1);
+        a.count = (word >> _COUNT) & 127;
+        a.nonce = (word >> _NONCE) & type(uint32).max;
+        a.status = (word >> _STATUS) & 3;
+        a.zone = (word >> _ZONE) & 255;
+        a.wallet = (word >> _WALLET) & 1;
+    }
+
+    /// @notice Puts an account word together.
+    function pack(Account memory a) internal pure returns (uint256 word) {
+        word = a.money | (a.energy << _ENERGY) | (a.first << _FIRST) | (a.epoch << _EPOCH);
+        word |= (a.count << _COUNT) | (a.nonce << _NONCE) | (a.status << _STATUS);
+        word |= (a.zone << _ZONE) | (a.wallet << _WALLET);
+    }
+
+    /// @notice Adds free energy to a packed word, leaving everything else as it is.
+    /// @dev Readings are credited this way: neither settlement nor any other field is touched.
+    function addEnergy(uint256 word, uint256 energy) internal pure returns (uint256) {
+        return word + (energy << _ENERGY);
+    }
+}
