@@ -1,0 +1,767 @@
+"""The only door to the contracts: reads at a named block, sends transactions, tells errors by name.
+
+Reading gives frozen domain objects, all of one block. Sending always goes the same way: simulate, sign, broadcast,
+wait for the receipt. Whoever sends names the call (`Call`) and the signer; nobody else builds a transaction.
+
+Nonces come from the newest block and never from the pool of pending transactions. A process that was stopped after
+sending and is started again therefore reuses the nonce of what is still under way: of the two transactions only one
+can ever be included, so nothing happens twice.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+import requests
+from eth_abi.abi import decode as abi_decode
+from eth_abi.abi import encode as abi_encode
+from eth_account import Account as EthAccount
+from eth_account.signers.local import LocalAccount
+from eth_utils.abi import abi_to_signature
+from eth_utils.crypto import keccak
+from hexbytes import HexBytes
+from web3 import HTTPProvider, Web3
+from web3.contract import Contract
+from web3.exceptions import Web3Exception
+from web3.types import RPCEndpoint
+
+from busbar import errors, tools
+from busbar.clearing import LongSide, Result
+from busbar.orders import Order, Side
+from busbar.readings import MeterDomain, SignedReading, meter_id_bytes, meter_id_text
+from busbar.units import Calendar, Money
+
+TRANSACTION_GAS_CAP = 16_777_216
+"""Largest gas limit of a transaction (EIP-7825)."""
+
+ROLL_GAS = 170_000
+"""Room for clearing an ended epoch: a call simulated just before an epoch's end may have to do it just after."""
+
+CONTRACTS = ("Authority", "GridToken", "BahtToken", "Registry", "Trading", "Metering", "OracleClient")
+
+
+class ChainUnreachableError(errors.BusbarError):
+    """The node does not answer. The message names its address and what to do."""
+
+
+class WrongChainError(errors.BusbarError):
+    """The node serves another chain than the deployment is for."""
+
+
+class NotMinedError(errors.BusbarError):
+    """A transaction was sent and no block has included it in time; it may still be."""
+
+
+class NodeRefusedError(errors.BusbarError):
+    """The node refused a request for a reason that is no contract's error."""
+
+
+class Signer(Protocol):
+    """Whoever can sign transactions: a key here, a keystore, an account of ape."""
+
+    @property
+    def address(self) -> str:
+        """Checksummed address."""
+
+    def sign(self, transaction: dict[str, Any]) -> bytes:
+        """The raw signed transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySigner:
+    """A signer whose key is in this process."""
+
+    account: LocalAccount
+
+    @staticmethod
+    def from_key(key: bytes | str) -> "KeySigner":
+        """A signer for a private key."""
+        return KeySigner(EthAccount.from_key(key))
+
+    @property
+    def address(self) -> str:
+        """Checksummed address."""
+        return str(self.account.address)
+
+    def sign(self, transaction: dict[str, Any]) -> bytes:
+        """The raw signed transaction."""
+        return bytes(self.account.sign_transaction(transaction).raw_transaction)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A contract's function with its arguments, and what a person calls it."""
+
+    contract: str
+    function: str
+    args: tuple[Any, ...] = ()
+    label: str = ""
+
+    def __str__(self) -> str:
+        """Contract and function."""
+        return f"{self.contract}.{self.function}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one call.
+
+    Attributes:
+        call: The call.
+        sender: Who sent it.
+        tx_hash: Hash, if it was broadcast.
+        block: Number of the block that includes it.
+        gas_used: From the receipt.
+        logs: Raw logs of the receipt.
+        error: Why it failed: the contract's error by name, or another `BusbarError`.
+    """
+
+    call: Call
+    sender: str
+    tx_hash: str | None = None
+    block: int = 0
+    gas_used: int = 0
+    logs: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    error: errors.BusbarError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it took effect."""
+        return self.error is None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest block."""
+
+    number: int
+    timestamp: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A contract's event.
+
+    Attributes:
+        contract: Name of the contract.
+        name: Name of the event.
+        args: Its values by name.
+        block: Number of its block.
+        log_index: Its place in the block.
+        tx_hash: Hash of its transaction.
+    """
+
+    contract: str
+    name: str
+    args: dict[str, Any]
+    block: int
+    log_index: int
+    tx_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A participant's trading account, settled as of the block it was read at.
+
+    Attributes:
+        status: 0 unknown, 1 active, 2 suspended.
+        epoch: Epoch of its newest orders.
+        order_count: Orders of the open epoch, cancelled ones included.
+        energy_free_uwh: Free energy in accounting units.
+        money_free_units: Free money in money units.
+        energy_escrow_uwh: Locked in open asks.
+        money_escrow_units: Locked in open bids.
+    """
+
+    address: str
+    status: int
+    zone: int
+    epoch: int
+    order_count: int
+    nonce: int
+    energy_free_uwh: int
+    money_free_units: int
+    energy_escrow_uwh: int
+    money_escrow_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """A participant's import ledger in Wh, as of the block it was read at."""
+
+    address: str
+    period: int
+    current_wh: int
+    previous_wh: int
+    grid_import_wh: int
+    auto_retire: bool
+
+    @property
+    def outstanding_wh(self) -> int:
+        """Import that GRID can still be retired against."""
+        return self.current_wh + self.previous_wh
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Newest accepted reading of a meter: end of its interval (Unix seconds) and registers in Wh."""
+
+    meter_id: str
+    interval_end: int
+    import_wh: int
+    export_wh: int
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A zone's state: its newest epoch with orders, and whether that one is cleared."""
+
+    open: bool
+    paused: bool
+    epoch: int
+    cleared: bool
+    counted_orders: int
+    order_cap: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """One order of an account's newest epoch; `order` is None if it was cancelled."""
+
+    order_id: int
+    order: Order | None
+
+
+class _Function(NamedTuple):
+    """What encoding a call needs: worked out once, for web3.py's own way takes milliseconds a call."""
+
+    selector: bytes
+    inputs: list[str]
+    outputs: list[str]
+
+
+def _functions(abi: Sequence[Any]) -> dict[tuple[str, int], _Function]:
+    """A contract's functions by name and number of arguments, which tells ours apart."""
+    return {
+        (entry["name"], len(entry["inputs"])): _Function(
+            keccak(text=abi_to_signature(entry))[:4],
+            [_type_of(parameter) for parameter in entry["inputs"]],
+            [_type_of(parameter) for parameter in entry["outputs"]],
+        )
+        for entry in abi
+        if entry["type"] == "function"
+    }
+
+
+def load_artifact(name: str) -> dict[str, Any]:
+    """A contract's ABI and bytecode as compiled.
+
+    Raises:
+        tools.ToolMissing: The contracts were not compiled.
+    """
+    path = Path(__file__).parent / "abi" / f"{name}.json"
+    try:
+        return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise tools.ToolMissing(f"{path} is missing: run `make compile`") from None
+
+
+def _selectors() -> dict[bytes, type[errors.ContractError]]:
+    return {keccak(text=signature)[:4]: kind for signature, kind in errors.CONTRACT_ERRORS.items()}
+
+
+_ERRORS_BY_SELECTOR = _selectors()
+
+
+class Node:
+    """A JSON-RPC node: single and batched requests, errors by name."""
+
+    def __init__(self, url: str, timeout_s: float = 30) -> None:
+        self.url = url
+        self.provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s})
+        self.web3 = Web3(self.provider)
+
+    def request(self, method: str, *params: Any) -> Any:
+        """The result of one request.
+
+        Raises:
+            ChainUnreachableError: No answer.
+            BusbarError: The node refused: a contract's error by name, or `NodeRefusedError`.
+        """
+        result = self.batch([(method, params)])[0]
+        if isinstance(result, errors.BusbarError):
+            raise result
+        return result
+
+    def batch(self, calls: Sequence[tuple[str, Sequence[Any]]], size: int = 200) -> list[Any]:
+        """Results of many requests in order; a refused one gives its error as the result.
+
+        Raises:
+            ChainUnreachableError: No answer.
+        """
+        results: list[Any] = []
+        for start in range(0, len(calls), size):
+            part = [(RPCEndpoint(method), list(params)) for method, params in calls[start : start + size]]
+            try:
+                answers = self.provider.make_batch_request(part)
+            except (requests.RequestException, OSError, Web3Exception) as problem:
+                raise ChainUnreachableError(
+                    f"no node answers at {self.url} ({type(problem).__name__}): start one with `make devnet`, "
+                    "or name another address"
+                ) from problem
+            if not isinstance(answers, list):
+                raise NodeRefusedError(f"{self.url} answered a batch with {str(answers)[:200]}")
+            results += [_result(answer) for answer in answers]
+        return results
+
+
+def _result(answer: Any) -> Any:
+    if "error" not in answer:
+        return answer["result"]
+    error = answer["error"]
+    data = error.get("data")
+    if isinstance(data, dict):
+        data = data.get("data")
+    if isinstance(data, str) and data.startswith("0x"):
+        return decode_revert(bytes.fromhex(data[2:]))
+    return NodeRefusedError(f"the node refused: {error.get('message', error)}")
+
+
+def decode_revert(data: bytes) -> errors.BusbarError:
+    """The named error in revert data: a contract's custom error, or what Solidity itself says."""
+    kind = _ERRORS_BY_SELECTOR.get(data[:4])
+    if kind is not None:
+        types = kind.signature[kind.signature.index("(") + 1 : -1]
+        return kind(*abi_decode(types.split(",") if types else [], data[4:]))
+    if data[:4] == bytes.fromhex("08c379a0"):
+        return NodeRefusedError(f"the contract refused: {abi_decode(['string'], data[4:])[0]}")
+    if data[:4] == bytes.fromhex("4e487b71"):
+        return NodeRefusedError(f"the contract panicked with code 0x{data[-1]:02x}")
+    return errors.UnknownRevert(data)
+
+
+class Chain:
+    """The market on a chain.
+
+    Args:
+        url: The node's HTTP address.
+        addresses: Address of each contract by name; empty to deploy first.
+        chain_id: Chain the addresses are for; checked against the node at once.
+        after_send: Called after every broadcast. A replay mines a block here; elsewhere blocks come by themselves.
+        timeout_s: Longest wait for a receipt.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        addresses: dict[str, str] | None = None,
+        *,
+        chain_id: int | None = None,
+        after_send: Callable[[], None] | None = None,
+        timeout_s: float = 60,
+    ) -> None:
+        self.node = Node(url)
+        self.after_send = after_send
+        self.timeout_s = timeout_s
+        self.addresses: dict[str, str] = {}
+        self._contracts: dict[str, Contract] = {}
+        self._functions: dict[str, dict[tuple[str, int], _Function]] = {}
+        self.chain_id = int(self.node.request("eth_chainId"), 16)
+        if chain_id is not None and chain_id != self.chain_id:
+            raise WrongChainError(f"{url} serves chain {self.chain_id}, not {chain_id}: name another node")
+        for name, address in (addresses or {}).items():
+            self.attach(name, address)
+
+    def attach(self, name: str, address: str) -> None:
+        """Names a contract's address."""
+        self.addresses[name] = str(Web3.to_checksum_address(address))
+        self._functions[name] = _functions(load_artifact(name)["abi"])
+        self._contracts[name] = self.node.web3.eth.contract(
+            address=Web3.to_checksum_address(address), abi=load_artifact(name)["abi"]
+        )
+
+    # ------------------------------------------------------------------ reading
+
+    def head(self) -> Head:
+        """The newest block."""
+        block = self.node.request("eth_getBlockByNumber", "latest", False)
+        return Head(int(block["number"], 16), int(block["timestamp"], 16), block["hash"])
+
+    def read(self, calls: Sequence[Call], block: int | None = None, sender: str | None = None) -> list[Any]:
+        """Return values of view calls at one block (the newest, if none is named), in one request.
+
+        Raises:
+            BusbarError: A contract refused, or the node.
+        """
+        at = "latest" if block is None else hex(block)
+        origin = {"from": sender} if sender else {}
+        requests_ = [
+            ("eth_call", [{"to": self.addresses[call.contract], "data": self._encode(call), **origin}, at])
+            for call in calls
+        ]
+        values = []
+        for call, result in zip(calls, self.node.batch(requests_), strict=True):
+            if isinstance(result, errors.BusbarError):
+                raise result
+            values.append(self._decode(call, bytes.fromhex(result[2:])))
+        return values
+
+    def view(self, contract: str, function: str, *args: Any, block: int | None = None) -> Any:
+        """Return value of one view call."""
+        return self.read([Call(contract, function, args)], block)[0]
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        """Epochs of this market."""
+        genesis, seconds = self.read([Call("Trading", "genesis"), Call("Trading", "epochSeconds")])
+        return Calendar(genesis, seconds)
+
+    @cached_property
+    def money(self) -> Money:
+        """Money units of this market."""
+        return Money(self.view("Trading", "tickWei"))
+
+    @cached_property
+    def meter_domain(self) -> MeterDomain:
+        """What meters of this market sign for."""
+        return MeterDomain(self.chain_id, self.addresses["Metering"])
+
+    def accounts(self, addresses: Sequence[str], block: int | None = None) -> list[Account]:
+        """Trading accounts, settled as of the block."""
+        views = self.view("Trading", "accountsOf", list(addresses), block=block)
+        return [Account(address, *values) for address, values in zip(addresses, views, strict=True)]
+
+    def imports(self, addresses: Sequence[str], block: int | None = None) -> list[Imports]:
+        """Import ledgers as of the block."""
+        views = self.view("Metering", "importsOf", list(addresses), block=block)
+        return [Imports(address, *values) for address, values in zip(addresses, views, strict=True)]
+
+    def registers(self, meter_ids: Sequence[str], block: int | None = None) -> list[Register]:
+        """Newest accepted readings."""
+        views = self.view("Metering", "registersOf", [meter_id_bytes(m) for m in meter_ids], block=block)
+        return [Register(meter_id, *values) for meter_id, values in zip(meter_ids, views, strict=True)]
+
+    def zone(self, zone: int, block: int | None = None) -> Zone:
+        """A zone's state."""
+        return Zone(*self.view("Trading", "zoneOf", zone, block=block))
+
+    def clearing_due(self, zone: int, block: int | None = None) -> int | None:
+        """The ended epoch that waits to be cleared, if any."""
+        due, epoch = self.view("Trading", "clearingDue", zone, block=block)
+        return int(epoch) if due else None
+
+    def results(self, zone: int, epochs: Sequence[int], block: int | None = None) -> list[Result]:
+        """Outcomes of ended epochs."""
+        calls = [Call("Trading", "resultOf", (zone, epoch)) for epoch in epochs]
+        return [_to_result(values) for values in self.read(calls, block)]
+
+    def indicative(self, zone: int, block: int | None = None) -> Result:
+        """What the open book would clear at."""
+        return _to_result(self.view("Trading", "indicativeResult", zone, block=block))
+
+    def book(self, zone: int, block: int | None = None) -> tuple[dict[int, int], dict[int, int]]:
+        """Open bids and asks: Wh by tick, empty ticks left out."""
+        bids, asks = self.view("Trading", "book", zone, block=block)
+        return _by_tick(bids), _by_tick(asks)
+
+    def orders(self, address: str, block: int | None = None) -> list[OpenOrder]:
+        """Orders of the account's newest epoch that are open, or ended and unsettled."""
+        return [
+            OpenOrder(order_id, Order(Side.BID if buy else Side.ASK, tick, wh) if wh else None)
+            for order_id, buy, tick, wh in self.view("Trading", "ordersOf", address, block=block)
+        ]
+
+    def participants(self, block: int | None = None) -> list[str]:
+        """Accounts of all participants, in order of registration."""
+        return self._pages("userCount", "users", block)
+
+    def meter_ids(self, block: int | None = None) -> list[str]:
+        """Ids of all meters, in order of assignment."""
+        return [meter_id_text(m) for m in self._pages("meterCount", "meters", block)]
+
+    def _pages(self, count: str, page: str, block: int | None, size: int = 500) -> list[Any]:
+        total = self.view("Registry", count, block=block)
+        calls = [Call("Registry", page, (offset, size)) for offset in range(0, total, size)]
+        return [entry for values in self.read(calls, block) for entry in values]
+
+    def events(self, names: Iterable[tuple[str, str]], first_block: int, last_block: int) -> list[Event]:
+        """Events of the named kinds (contract, event), in order of the chain."""
+        topics: dict[str, list[str]] = {}
+        for contract, name in names:
+            abi = self._contracts[contract].events[name]._get_event_abi()  # noqa: SLF001  (web3 offers no other)
+            topics.setdefault(contract, []).append("0x" + keccak(text=abi_to_signature(abi)).hex())
+        found: list[Event] = []
+        for contract, first in topics.items():
+            query = {
+                "address": self.addresses[contract],
+                "topics": [first],
+                "fromBlock": hex(first_block),
+                "toBlock": hex(last_block),
+            }
+            found += self.decode_logs(self.node.request("eth_getLogs", query))
+        return sorted(found, key=lambda event: (event.block, event.log_index))
+
+    def decode_logs(self, logs: Iterable[dict[str, Any]]) -> list[Event]:
+        """The events in raw logs; logs of contracts or kinds we do not know are passed over."""
+        found = []
+        for log in logs:
+            known = self._event_kinds.get((log["address"].lower(), str(log["topics"][0])))
+            if known is None:
+                continue
+            contract, name = known
+            args = self._contracts[contract].events[name]().process_log(_to_log(log))["args"]
+            found.append(
+                Event(
+                    contract,
+                    name,
+                    dict(args),
+                    int(log["blockNumber"], 16),
+                    int(log["logIndex"], 16),
+                    log["transactionHash"],
+                )
+            )
+        return found
+
+    @cached_property
+    def _event_kinds(self) -> dict[tuple[str, str], tuple[str, str]]:
+        kinds = {}
+        for name, contract in self._contracts.items():
+            for entry in contract.abi:
+                if entry["type"] == "event":
+                    topic = "0x" + keccak(text=abi_to_signature(entry)).hex()
+                    kinds[(self.addresses[name].lower(), topic)] = (name, entry["name"])
+        return kinds
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, signer: Signer, call: Call) -> Outcome:
+        """Sends one call and waits for its receipt.
+
+        Raises:
+            BusbarError: The simulation or the transaction was refused (a contract's error by name), the node
+                does not answer, or no block included it in time.
+        """
+        outcome = self.send_many([(signer, call)])[0]
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def send_many(self, batch: Sequence[tuple[Signer, Call]]) -> list[Outcome]:
+        """Sends calls together and waits for their receipts; each has its own outcome.
+
+        Each call is simulated on the newest block, so calls of one batch must not depend on each other. A refused
+        one is not broadcast and disturbs none of the others.
+        """
+        if not batch:
+            return []
+        outcomes: list[Outcome | None] = [None] * len(batch)
+        gas = self.node.batch(
+            [
+                (
+                    "eth_estimateGas",
+                    [{"from": s.address, "to": self.addresses[c.contract], "data": self._encode(c)}],
+                )
+                for s, c in batch
+            ]
+        )
+        going: list[int] = []
+        for i, (signer, call) in enumerate(batch):
+            if isinstance(gas[i], errors.BusbarError):
+                outcomes[i] = Outcome(call, signer.address, error=gas[i])
+            else:
+                going.append(i)
+        requests_ = [
+            {
+                "to": self.addresses[batch[i][1].contract],
+                "data": self._encode(batch[i][1]),
+                "gas": min(int(gas[i], 16) * 5 // 4 + ROLL_GAS, TRANSACTION_GAS_CAP),
+            }
+            for i in going
+        ]
+        sent = self.broadcast([(batch[i][0], request) for i, request in zip(going, requests_, strict=True)])
+        receipts = self._receipts([tx for tx in sent if isinstance(tx, str)])
+        for i, tx in zip(going, sent, strict=True):
+            signer, call = batch[i]
+            if isinstance(tx, errors.BusbarError):
+                outcomes[i] = Outcome(call, signer.address, error=tx)
+            else:
+                outcomes[i] = self._outcome(signer, call, tx, receipts.get(tx))
+        return [cast(Outcome, outcome) for outcome in outcomes]
+
+    def deploy(self, signer: Signer, name: str, args: Sequence[Any]) -> tuple[str, str, int]:
+        """Creates a contract and returns its address, the transaction's hash and the block.
+
+        Raises:
+            BusbarError: The constructor refused, or the node.
+        """
+        artifact = load_artifact(name)
+        factory = self.node.web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+        data = factory.constructor(*args).data_in_transaction
+        gas = int(self.node.request("eth_estimateGas", {"from": signer.address, "data": data}), 16)
+        sent = self.broadcast([(signer, {"data": data, "gas": min(gas * 5 // 4, TRANSACTION_GAS_CAP)})])[0]
+        if isinstance(sent, errors.BusbarError):
+            raise sent
+        receipt = self._receipts([sent]).get(sent)
+        outcome = self._outcome(signer, Call(name, "constructor", tuple(args)), sent, receipt)
+        if outcome.error is not None:
+            raise outcome.error
+        address = Web3.to_checksum_address(cast(dict[str, Any], receipt)["contractAddress"])
+        self.attach(name, address)
+        return address, sent, outcome.block
+
+    def broadcast(self, transactions: Sequence[tuple[Signer, dict[str, Any]]]) -> list[Any]:
+        """Signs and broadcasts raw transactions; each result is a hash, or the error it was refused with."""
+        if not transactions:
+            return []
+        addresses = list(dict.fromkeys(signer.address for signer, _ in transactions))
+        answers = self.node.batch(
+            [("eth_getBlockByNumber", ["latest", False])]
+            + [("eth_getTransactionCount", [address, "latest"]) for address in addresses]
+        )
+        for answer in answers:
+            if isinstance(answer, errors.BusbarError):
+                raise answer
+        base_fee = int(answers[0].get("baseFeePerGas", "0x0"), 16)
+        nonces = {address: int(n, 16) for address, n in zip(addresses, answers[1:], strict=True)}
+        raw = []
+        for signer, request in transactions:
+            transaction = {
+                "chainId": self.chain_id,
+                "nonce": nonces[signer.address],
+                "value": 0,
+                "type": 2,
+                # Permissioned chains run at zero gas price; elsewhere room for six blocks of rising base fee.
+                "maxFeePerGas": base_fee * 2,
+                "maxPriorityFeePerGas": 0,
+                **request,
+            }
+            nonces[signer.address] += 1
+            raw.append(("eth_sendRawTransaction", ["0x" + signer.sign(transaction).hex()]))
+        sent = self.node.batch(raw)
+        if self.after_send is not None:
+            self.after_send()
+        return sent
+
+    def _receipts(self, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+        receipts: dict[str, dict[str, Any]] = {}
+        deadline = time.monotonic() + self.timeout_s
+        waiting = list(hashes)
+        while waiting:
+            answers = self.node.batch([("eth_getTransactionReceipt", [tx]) for tx in waiting])
+            for tx, answer in zip(waiting, answers, strict=True):
+                if isinstance(answer, dict):
+                    receipts[tx] = answer
+            waiting = [tx for tx in waiting if tx not in receipts]
+            if waiting and time.monotonic() > deadline:
+                break
+            if waiting:
+                time.sleep(0.05)
+        return receipts
+
+    def _outcome(self, signer: Signer, call: Call, tx: str, receipt: dict[str, Any] | None) -> Outcome:
+        if receipt is None:
+            problem = NotMinedError(f"{call} ({tx}) was not included within {self.timeout_s:.0f} s; it may still be")
+            return Outcome(call, signer.address, tx, error=problem)
+        block, gas_used = int(receipt["blockNumber"], 16), int(receipt["gasUsed"], 16)
+        if int(receipt["status"], 16) == 1:
+            return Outcome(call, signer.address, tx, block, gas_used, tuple(receipt["logs"]))
+        return Outcome(call, signer.address, tx, block, gas_used, error=self._why(tx, block))
+
+    def _why(self, tx: str, block: int) -> errors.BusbarError:
+        """The error of an included transaction that failed: it is called again on the block before."""
+        sent = self.node.request("eth_getTransactionByHash", tx)
+        request = {"from": sent["from"], "to": sent["to"], "data": sent["input"], "gas": sent["gas"]}
+        again = self.node.batch([("eth_call", [request, hex(block - 1)])])[0]
+        if isinstance(again, errors.BusbarError):
+            return again
+        return NodeRefusedError(f"transaction {tx} failed in block {block} and would not fail on the block before")
+
+    def _encode(self, call: Call) -> str:
+        function = self._functions[call.contract][(call.function, len(call.args))]
+        return "0x" + (function.selector + abi_encode(function.inputs, call.args)).hex()
+
+    def _decode(self, call: Call, data: bytes) -> Any:
+        types = self._functions[call.contract][(call.function, len(call.args))].outputs
+        values = [_checksummed(kind, value) for kind, value in zip(types, abi_decode(types, data), strict=True)]
+        return values[0] if len(values) == 1 else tuple(values)
+
+    # ------------------------------------------------------------------- verbs
+
+    def submit_readings_call(self, readings: Sequence[SignedReading]) -> Call:
+        """The call that takes signed readings in."""
+        entries = [
+            (
+                meter_id_bytes(s.reading.meter_id),
+                s.reading.interval_end,
+                s.reading.import_wh,
+                s.reading.export_wh,
+                s.r,
+                s.vs,
+            )
+            for s in readings
+        ]
+        return Call("Metering", "submitReadings", (entries,), label="readings")
+
+
+def create_orders_call(orders: Sequence[Order]) -> Call:
+    """The call that enters orders, all or none."""
+    return Call("Trading", "createOrders", ([order.pack() for order in orders],), label="orders")
+
+
+def _type_of(output: Any) -> str:
+    """An ABI output's type with tuples spelled out."""
+    kind = str(output["type"])
+    if not kind.startswith("tuple"):
+        return kind
+    inner = ",".join(_type_of(component) for component in output["components"])
+    return f"({inner}){kind[len('tuple') :]}"
+
+
+def _checksummed(kind: str, value: Any) -> Any:
+    """A decoded value with its addresses in checksum form, in which the rest of Python compares them."""
+    if "address" not in kind:
+        return value
+    if kind == "address":
+        return str(Web3.to_checksum_address(value))
+    if kind.endswith("]"):
+        return tuple(_checksummed(kind[: kind.rindex("[")], entry) for entry in value)
+    inner = split_tuple(kind)
+    return tuple(_checksummed(part, entry) for part, entry in zip(inner, value, strict=True))
+
+
+def split_tuple(kind: str) -> list[str]:
+    """The types inside a tuple's type: `(address,(uint8,bool)[])` gives `address` and `(uint8,bool)[]`."""
+    parts, depth, start = [], 0, 1
+    for i, letter in enumerate(kind[1:-1], start=1):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            parts.append(kind[start:i])
+            start = i + 1
+    return [*parts, kind[start:-1]]
+
+
+def _to_result(values: Sequence[int]) -> Result:
+    _, lower, upper, long_side, filled, offered, volume = values
+    return Result(lower, upper, LongSide(long_side), filled, offered, volume)
+
+
+def _by_tick(volumes: Sequence[int]) -> dict[int, int]:
+    return {tick: volume for tick, volume in enumerate(volumes, start=1) if volume}
+
+
+def _to_log(log: dict[str, Any]) -> Any:
+    return {
+        **log,
+        "topics": [HexBytes(topic) for topic in log["topics"]],
+        "data": HexBytes(log["data"]),
+        "blockNumber": int(log["blockNumber"], 16),
+        "logIndex": int(log["logIndex"], 16),
+        "transactionIndex": int(log["transactionIndex"], 16),
+        "transactionHash": HexBytes(log["transactionHash"]),
+        "blockHash": HexBytes(log["blockHash"]),
+    }

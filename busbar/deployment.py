@@ -1,0 +1,469 @@
+"""Bringing the market onto a chain, the same way everywhere, and the record of what stands there.
+
+`deploy` looks at the chain before each step and does only what is missing: run twice, it changes nothing; stopped
+halfway, it goes on. Parameters come from `deployments/<network>.toml`, the record goes to `deployments/<chain id>.json`.
+"""
+
+import json
+import os
+import subprocess
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eth_utils.abi import abi_to_signature
+from eth_utils.crypto import keccak
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from web3 import Web3
+
+from busbar import errors, tools
+from busbar.chain import CONTRACTS, Call, Chain, Signer, load_artifact
+from busbar.devnet import CHAIN_ID as DEV_CHAIN_ID
+from busbar.devnet import dev_signer
+
+ADMIN = 0
+"""OpenZeppelin's administrator role: grants roles, opens zones, pauses."""
+
+ROLES: dict[str, int] = {
+    "distributor": 1,
+    "oracle operator": 2,
+    "minter": 3,
+    "market maker": 4,
+    "issuer": 5,
+    "registry": 6,
+    "metering": 7,
+    "token minter": 8,
+}
+"""Roles by name. `registry`, `metering` and `token minter` are held by contracts."""
+
+PERMISSIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "Registry": {
+        "distributor": (
+            "registerUser",
+            "setStatus",
+            "setZone",
+            "assignMeter",
+            "replaceMeter",
+            "revokeMeter",
+        )
+    },
+    "GridToken": {"token minter": ("mint",)},
+    "BahtToken": {"issuer": ("issue", "redeem")},
+    "Trading": {
+        "market maker": ("matchOrders",),
+        "registry": ("setAccount",),
+        "metering": ("credit", "retire"),
+    },
+    "Metering": {
+        "minter": ("submitReadings",),
+        "distributor": ("releaseParked", "rejectParked"),
+        "registry": ("openRegister", "replaceRegister"),
+    },
+    "OracleClient": {"oracle operator": ("fulfillEnergyData",)},
+}
+"""Which role may call what. Restricted functions not named here are the administrator's."""
+
+CONTRACT_ROLES: tuple[tuple[str, str], ...] = (
+    ("Registry", "registry"),
+    ("Metering", "metering"),
+    ("Metering", "token minter"),
+    ("OracleClient", "market maker"),
+    ("OracleClient", "minter"),
+)
+"""Roles that contracts hold: least privilege, each for one purpose."""
+
+
+class DeploymentError(errors.BusbarError):
+    """Parameters or a record make no sense, or do not fit the chain. The message says what to do."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MarketParameters(_Model):
+    """What a market is deployed with; it can never be changed afterwards."""
+
+    epoch_seconds: int = Field(900, gt=0, le=86_400)
+    genesis: int | str = "midnight"
+    utc_offset_s: int = Field(25_200, gt=-86_400, lt=86_400)
+    tick_wei: int = Field(10**16, gt=0)
+    cancel_cutoff_s: int = Field(0, ge=0)
+    quote_token: str = "BahtToken"
+
+
+class ZoneParameters(_Model):
+    """A zone to open and its cap on counted orders an epoch."""
+
+    id: int = Field(ge=1, le=255)
+    order_cap: int = Field(10_000, ge=0, lt=2**32)
+
+
+class RoleHolders(_Model):
+    """Accounts by role: addresses, or `dev:N` on the development chain."""
+
+    regulator: str
+    distributors: list[str] = []
+    oracle_operators: list[str] = []
+    minters: list[str] = []
+    market_makers: list[str] = []
+    issuers: list[str] = []
+    token_minters: list[str] = []
+
+
+class Parameters(_Model):
+    """A network's file, `deployments/<network>.toml`."""
+
+    chain_id: int
+    url: str
+    market: MarketParameters = MarketParameters()
+    zones: list[ZoneParameters] = [ZoneParameters(id=1)]
+    roles: RoleHolders
+
+    @staticmethod
+    def load(path: Path) -> "Parameters":
+        """Reads a network's file.
+
+        Raises:
+            DeploymentError: It is missing or malformed; one line says where.
+        """
+        try:
+            return Parameters.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise DeploymentError(f"{path} is missing: write one after deployments/devnet.toml") from None
+        except tomllib.TOMLDecodeError as problem:
+            raise DeploymentError(f"{path}: {problem}") from None
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DeploymentError(f"{path}: {where}: {first['msg']}") from None
+
+    def holders(self, chain_id: int) -> list[tuple[str, str]]:
+        """(role, address) for every account that is given a role besides the regulator."""
+        named = {
+            "distributor": self.roles.distributors,
+            "oracle operator": self.roles.oracle_operators,
+            "minter": self.roles.minters,
+            "market maker": self.roles.market_makers,
+            "issuer": self.roles.issuers,
+            "token minter": self.roles.token_minters,
+        }
+        return [(role, resolve(who, chain_id)) for role, list_ in named.items() for who in list_]
+
+
+def resolve(who: str, chain_id: int) -> str:
+    """The address a parameter names: an address, or `dev:N` on the development chain.
+
+    Raises:
+        DeploymentError: It is neither, or a development account on another chain.
+    """
+    if who.startswith("dev:"):
+        if chain_id != DEV_CHAIN_ID:
+            raise DeploymentError(f"{who!r} is a published key and must not be used on chain {chain_id}")
+        if not who[4:].isdigit():
+            raise DeploymentError(f"{who!r} is no development account: write dev:0, dev:1 ...")
+        return dev_signer(int(who[4:])).address
+    if not Web3.is_address(who):
+        raise DeploymentError(f"{who!r} is no address")
+    return str(Web3.to_checksum_address(who))
+
+
+@dataclass(slots=True)
+class Record:
+    """What stands on a chain: `deployments/<chain id>.json`.
+
+    Attributes:
+        chain_id: Chain.
+        genesis_hash: Hash of the chain's first block: tells one development chain from the next.
+        parameters: The market's parameters as deployed.
+        contracts: By name: address, block, transaction, arguments, hashes of ABI and sources.
+        commit: Commit of the checkout that deployed it.
+    """
+
+    chain_id: int
+    genesis_hash: str
+    commit: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    contracts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Address of each contract by name."""
+        return {name: entry["address"] for name, entry in self.contracts.items()}
+
+    @staticmethod
+    def load(path: Path) -> "Record":
+        """Reads a record.
+
+        Raises:
+            DeploymentError: It is missing or malformed.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return Record(**data)
+        except FileNotFoundError:
+            raise DeploymentError(f"{path} is missing: deploy first, with `ape run deploy`") from None
+        except (json.JSONDecodeError, TypeError) as problem:
+            raise DeploymentError(f"{path} is no deployment record: {problem}") from None
+
+    def save(self, path: Path) -> None:
+        """Writes the record at once or not at all."""
+        data = {
+            "chain_id": self.chain_id,
+            "genesis_hash": self.genesis_hash,
+            "commit": self.commit,
+            "parameters": self.parameters,
+            "contracts": self.contracts,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
+
+
+def record_path(chain_id: int) -> Path:
+    """Where a chain's record is kept."""
+    return tools.project_root() / "deployments" / f"{chain_id}.json"
+
+
+def parameters_path(network: str) -> Path:
+    """Where a network's parameters are kept."""
+    return tools.project_root() / "deployments" / f"{network}.toml"
+
+
+def connect(record: Record, url: str, **options: Any) -> Chain:
+    """The market of a record.
+
+    Raises:
+        WrongChainError: The node serves another chain.
+        DeploymentError: The record is of a chain that is gone, or incomplete.
+    """
+    chain = Chain(url, chain_id=record.chain_id, **options)
+    if genesis_hash(chain) != record.genesis_hash:
+        raise DeploymentError(
+            f"the record of chain {record.chain_id} is of another chain than {url} serves: deploy again"
+        )
+    missing = [name for name in CONTRACTS if name not in record.contracts]
+    if missing:
+        raise DeploymentError(f"{', '.join(missing)} not deployed yet: run `ape run deploy` again")
+    for name, address in record.addresses.items():
+        chain.attach(name, address)
+    return chain
+
+
+def genesis_hash(chain: Chain) -> str:
+    """Hash of the chain's first block."""
+    return str(chain.node.request("eth_getBlockByNumber", "0x0", False)["hash"])
+
+
+def commit() -> str:
+    """Commit of this checkout, marked if files differ from it; `unknown` outside git."""
+    try:
+        head = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=tools.project_root(),
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip()
+
+
+@dataclass(slots=True)
+class _Step:
+    """What one run of `deploy` works on."""
+
+    chain: Chain
+    signer: Signer
+    record: Record
+    path: Path
+    say: Callable[[str], None]
+    changes: int = 0
+
+
+def deploy(
+    chain: Chain,
+    signer: Signer,
+    parameters: Parameters,
+    path: Path,
+    say: Callable[[str], None] = lambda _: None,
+) -> Record:
+    """Brings the market onto the chain, or finishes or confirms what stands.
+
+    Args:
+        chain: The door to the chain; contracts are attached to it.
+        signer: Pays and signs. If it is not the regulator, it hands administration over at the end.
+        parameters: The network's parameters.
+        path: The record, read if it exists and written after every contract.
+        say: Told a line for every step.
+
+    Returns:
+        The complete record.
+
+    Raises:
+        WrongChainError, DeploymentError, BusbarError: As the messages say; what stands already is recorded.
+    """
+    if chain.chain_id != parameters.chain_id:
+        raise DeploymentError(f"the parameters are for chain {parameters.chain_id}, not {chain.chain_id}")
+    record = _open_record(chain, parameters, path, say)
+    step = _Step(chain, signer, record, path, say)
+    for name in CONTRACTS:
+        _deploy_contract(step, name, _arguments(step, parameters, name))
+    _connect_registry(step)
+    _open_zones(step, parameters)
+    _set_permissions(step)
+    _grant_roles(step, parameters)
+    _hand_over(step, parameters)
+    say("nothing to change: everything stands" if step.changes == 0 else f"{step.changes} changes made")
+    return record
+
+
+def _open_record(chain: Chain, parameters: Parameters, path: Path, say: Callable[[str], None]) -> Record:
+    first = genesis_hash(chain)
+    if path.exists():
+        record = Record.load(path)
+        if record.genesis_hash == first:
+            wanted = {k: v for k, v in parameters.market.model_dump(mode="json").items() if k != "genesis"}
+            differing = [k for k, v in wanted.items() if record.parameters.get(k) != v]
+            if differing:
+                raise DeploymentError(
+                    f"{path} was deployed with other parameters ({', '.join(differing)}), which cannot be changed: "
+                    "deploy a new market by moving the record away"
+                )
+            return record
+        if chain.chain_id != DEV_CHAIN_ID:
+            raise DeploymentError(f"{path} is of another chain with id {chain.chain_id}: move it away to deploy anew")
+        say("the record is of an earlier development chain: deploying anew")
+    market = parameters.market.model_dump(mode="json")
+    market["genesis"] = _genesis(chain, parameters.market)
+    return Record(chain.chain_id, first, commit(), market)
+
+
+def _genesis(chain: Chain, market: MarketParameters) -> int:
+    now = chain.head().timestamp
+    if market.genesis == "midnight":
+        return now - (now + market.utc_offset_s) % 86_400
+    try:
+        return int(market.genesis)
+    except ValueError:
+        raise DeploymentError(f'genesis is {market.genesis!r}: write "midnight" or Unix seconds') from None
+
+
+def _arguments(step: _Step, parameters: Parameters, name: str) -> list[Any]:
+    at = step.chain.addresses
+    market = step.record.parameters
+    match name:
+        case "Authority":
+            return [step.signer.address]
+        case "Trading":
+            quote = market["quote_token"]
+            token = at["BahtToken"] if quote == "BahtToken" else resolve(quote, step.chain.chain_id)
+            return [
+                at["Authority"],
+                at["GridToken"],
+                token,
+                int(market["tick_wei"]),
+                market["genesis"],
+                market["epoch_seconds"],
+                market["cancel_cutoff_s"],
+            ]
+        case "Metering":
+            return [at["Authority"], at["Registry"], at["Trading"], at["GridToken"]]
+        case "OracleClient":
+            return [at["Authority"], at["Registry"], at["Trading"], at["Metering"], ROLES["oracle operator"]]
+        case _:
+            return [at["Authority"]]
+
+
+def _deploy_contract(step: _Step, name: str, args: Sequence[Any]) -> None:
+    chain, record = step.chain, step.record
+    artifact = load_artifact(name)
+    entry = record.contracts.get(name)
+    if entry is not None:
+        chain.attach(name, entry["address"])
+        if chain.node.request("eth_getCode", entry["address"], "latest") == "0x":
+            raise DeploymentError(f"{step.path} names {name} at {entry['address']}, where no code stands")
+        if entry["source_hash"] != artifact["sourceHash"]:
+            step.say(f"{name:<13} stands at {entry['address']}, built from other sources than this checkout's")
+        else:
+            step.say(f"{name:<13} stands at {entry['address']}")
+        return
+    address, tx, block = chain.deploy(step.signer, name, args)
+    record.contracts[name] = {
+        "address": address,
+        "block": block,
+        "transaction": tx,
+        "arguments": [str(argument) for argument in args],
+        "abi_hash": artifact["abiHash"],
+        "source_hash": artifact["sourceHash"],
+    }
+    record.save(step.path)
+    step.changes += 1
+    step.say(f"{name:<13} deployed at {address}")
+
+
+def _change(step: _Step, call: Call, text: str) -> None:
+    step.chain.send(step.signer, call)
+    step.changes += 1
+    step.say(text)
+
+
+def _connect_registry(step: _Step) -> None:
+    at = step.chain.addresses
+    if int(step.chain.view("Registry", "trading"), 16) == 0:
+        _change(step, Call("Registry", "connect", (at["Trading"], at["Metering"])), "Registry connected")
+
+
+def _open_zones(step: _Step, parameters: Parameters) -> None:
+    for zone in parameters.zones:
+        if not step.chain.zone(zone.id).open:
+            call = Call("Trading", "openZone", (zone.id, zone.order_cap))
+            _change(step, call, f"zone {zone.id} opened, cap {zone.order_cap} orders")
+
+
+def _set_permissions(step: _Step) -> None:
+    for contract, by_role in PERMISSIONS.items():
+        target = step.chain.addresses[contract]
+        for role, functions in by_role.items():
+            selectors = [_selector(contract, function) for function in functions]
+            views = [Call("Authority", "getTargetFunctionRole", (target, s)) for s in selectors]
+            held = step.chain.read(views)
+            missing = [s for s, role_id in zip(selectors, held, strict=True) if role_id != ROLES[role]]
+            if missing:
+                call = Call("Authority", "setTargetFunctionRole", (target, missing, ROLES[role]))
+                _change(step, call, f"{contract}: {', '.join(functions)} for {role}s only")
+
+
+def _selector(contract: str, function: str) -> bytes:
+    entries = [e for e in load_artifact(contract)["abi"] if e["type"] == "function" and e["name"] == function]
+    if len(entries) != 1:
+        raise DeploymentError(f"{contract}.{function} stands {len(entries)} times in the ABI, not once")
+    return keccak(text=abi_to_signature(entries[0]))[:4]
+
+
+def _grant_roles(step: _Step, parameters: Parameters) -> None:
+    wanted = [(role, step.chain.addresses[name], name) for name, role in CONTRACT_ROLES]
+    wanted += [(role, address, address) for role, address in parameters.holders(step.chain.chain_id)]
+    for role, address, shown in wanted:
+        held, _ = step.chain.view("Authority", "hasRole", ROLES[role], address)
+        if not held:
+            call = Call("Authority", "grantRole", (ROLES[role], address, 0))
+            _change(step, call, f"{role} granted to {shown}")
+
+
+def _hand_over(step: _Step, parameters: Parameters) -> None:
+    """The regulator administers; a deployer that is somebody else keeps nothing."""
+    regulator = resolve(parameters.roles.regulator, step.chain.chain_id)
+    held, _ = step.chain.view("Authority", "hasRole", ADMIN, regulator)
+    if not held:
+        call = Call("Authority", "grantRole", (ADMIN, regulator, 0))
+        _change(step, call, f"administration granted to the regulator {regulator}")
+    mine, _ = step.chain.view("Authority", "hasRole", ADMIN, step.signer.address)
+    if mine and step.signer.address != regulator:
+        call = Call("Authority", "renounceRole", (ADMIN, step.signer.address))
+        _change(step, call, f"administration given up by the deployer {step.signer.address}")
