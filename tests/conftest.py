@@ -1,0 +1,27 @@
+"""One chain and one deployed market a session; every test starts from the same state and leaves no trace."""
+
+import pytest
+from busbar.devnet import Devnet
+
+from tests.market import DAY, Market
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory):
+    """The market as deployed, shared by all tests: use `market`, which puts everything back."""
+    with Devnet(timestamp=DAY + 60, keep_history=True) as devnet:
+        yield Market(devnet, tmp_path_factory.mktemp("deployment"))
+
+
+@pytest.fixture
+def market(deployed):
+    """The deployed market, with everything a test does undone afterwards."""
+    state = deployed.devnet.snapshot()
+    yield deployed
+    deployed.devnet.restore(state)
+
+
+@pytest.fixture
+def actors(market):
+    """Accounts by role."""
+    return market.actors

@@ -1,0 +1,277 @@
+"""Signed readings: what is refused, who signed, and that our hashing is EIP-712's."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from eth_utils import keccak
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from busbar import errors
+from busbar.readings import (
+    InvalidReading,
+    MeterDomain,
+    Reading,
+    SignedReading,
+    digest,
+    meter_id_bytes,
+    meter_id_text,
+    sign,
+)
+
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+KEY = bytes(31) + b"\x2a"
+METER = Account.from_key(KEY).address
+DOMAIN = MeterDomain(31337, "0x5FbDB2315678afecb367f032d93F642f64180aa3")
+READING = Reading("MEA-0001", 1_700_000_900, 12_345, 678)
+SIGNED = sign(READING, DOMAIN, KEY)
+
+UINT64 = st.integers(0, 2**64 - 1)
+METER_IDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=31)
+READINGS = st.builds(Reading, METER_IDS, UINT64, UINT64, UINT64)
+DOMAINS = st.builds(
+    MeterDomain, st.integers(1, 2**256 - 1), st.binary(min_size=20, max_size=20).map(lambda b: "0x" + b.hex())
+)
+KEYS = st.integers(1, ORDER - 1).map(lambda k: k.to_bytes(32, "big"))
+
+
+def typed_data_digest(reading, domain):
+    """The digest by eth_account's general encoder."""
+    message = encode_typed_data(
+        full_message={
+            "primaryType": "Reading",
+            "types": {
+                "EIP712Domain": [
+                    {"name": "name", "type": "string"},
+                    {"name": "version", "type": "string"},
+                    {"name": "chainId", "type": "uint256"},
+                    {"name": "verifyingContract", "type": "address"},
+                ],
+                "Reading": [
+                    {"name": "meterId", "type": "bytes32"},
+                    {"name": "intervalEnd", "type": "uint64"},
+                    {"name": "importWh", "type": "uint64"},
+                    {"name": "exportWh", "type": "uint64"},
+                ],
+            },
+            "domain": {
+                "name": "Busbar Metering",
+                "version": "1",
+                "chainId": domain.chain_id,
+                "verifyingContract": domain.verifying_contract,
+            },
+            "message": {
+                "meterId": reading.meter_id.encode().ljust(32, b"\0"),
+                "intervalEnd": reading.interval_end,
+                "importWh": reading.import_wh,
+                "exportWh": reading.export_wh,
+            },
+        }
+    )
+    return keccak(b"\x19" + message.version + message.header + message.body)
+
+
+# --------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("meter_id", ["", "m" * 32, "มิเตอร์", "a b", " a", "a\n", "a\0", "\x7f", "é"], ids=ascii)
+def test_reading__meter_id_that_is_no_plain_text__raises_invalid_reading(meter_id):
+    with pytest.raises(InvalidReading, match="meterId: must be 1 to 31 printable ASCII") as caught:
+        Reading(meter_id, 0, 0, 0)
+    assert isinstance(caught.value, errors.BusbarError)
+    assert (caught.value.field, caught.value.value) == ("meterId", meter_id)
+
+
+@pytest.mark.parametrize("value", [-1, 2**64])
+@pytest.mark.parametrize(
+    ("name", "field"), [("interval_end", "intervalEnd"), ("import_wh", "importWh"), ("export_wh", "exportWh")]
+)
+def test_reading__number_beyond_64_bits__raises_invalid_reading(name, field, value):
+    with pytest.raises(InvalidReading, match=f"{field}: must be a whole number from 0") as caught:
+        replace(READING, **{name: value})
+    assert (caught.value.field, caught.value.value) == (field, value)
+
+
+@pytest.mark.parametrize(("r", "vs"), [(bytes(31), bytes(32)), (bytes(32), bytes(33)), (b"", b"")])
+def test_signed_reading__half_of_wrong_length__raises_invalid_signature_length(r, vs):
+    with pytest.raises(errors.ECDSAInvalidSignatureLength) as caught:
+        SignedReading(READING, r, vs)
+    assert caught.value.values == {"length": len(r) + len(vs)}
+
+
+@pytest.mark.parametrize("s", [ORDER // 2 + 1, 2**255 - 1], ids=["least", "greatest"])
+def test_signer__upper_half_s__raises_invalid_signature_s(s):
+    with pytest.raises(errors.ECDSAInvalidSignatureS) as caught:
+        replace(SIGNED, vs=s.to_bytes(32, "big")).signer(DOMAIN)
+    assert caught.value.values == {"s": s.to_bytes(32, "big")}
+
+
+def test_signer__greatest_s_of_the_lower_half__is_taken():
+    assert replace(SIGNED, vs=(ORDER // 2).to_bytes(32, "big")).signer(DOMAIN) != METER
+
+
+@pytest.mark.parametrize("r", [0, 5, ORDER, 2**256 - 1], ids=["zero", "off the curve", "order", "greatest"])
+def test_signer__r_that_no_key_makes__raises_invalid_signature(r):
+    with pytest.raises(errors.ECDSAInvalidSignature):
+        SignedReading(READING, r.to_bytes(32, "big"), SIGNED.vs).signer(DOMAIN)
+
+
+def test_signer__zero_s__raises_invalid_signature():
+    with pytest.raises(errors.ECDSAInvalidSignature):
+        SignedReading(READING, SIGNED.r, bytes(32)).signer(DOMAIN)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"abc".ljust(31, b"\0"), b"abc".ljust(33, b"\0"), bytes(32), b"a\0b".ljust(32, b"\0"), b"\xff" * 32, b"m" * 32],
+)
+def test_meter_id_text__bytes_that_are_no_id__raises_invalid_reading(raw):
+    with pytest.raises(InvalidReading) as caught:
+        meter_id_text(raw)
+    assert caught.value.field == "meterId"
+
+
+MALFORMED = {
+    "not json": ("{", "", "is not JSON"),
+    "not utf-8": (b"\xff", "", "is not JSON"),
+    "deep": ("[" * 1024, "", "is not JSON"),
+    "too deep": ("[" * 100_000, "", "is longer than 1024 characters"),
+    "number too long": ('{"importWh": ' + "9" * 5_000 + "}", "", "is longer than 1024 characters"),
+    "a list": ("[]", "", "must be a JSON object"),
+    "empty": ("{}", "meterId", "must be a text"),
+}
+CHANGED = {
+    "unknown field": ({"zone": 1}, "zone", "is no field of a reading"),
+    "number as id": ({"meterId": 7}, "meterId", "must be a text"),
+    "id too long": ({"meterId": "m" * 32}, "meterId", "must be 1 to 31"),
+    "text as number": ({"importWh": "12345"}, "importWh", "must be a whole number"),
+    "fraction": ({"importWh": 1.0}, "importWh", "must be a whole number"),
+    "truth": ({"exportWh": True}, "exportWh", "must be a whole number"),
+    "nothing": ({"intervalEnd": None}, "intervalEnd", "must be a whole number"),
+    "negative": ({"exportWh": -1}, "exportWh", "must be a whole number from 0"),
+    "too great": ({"exportWh": 2**64}, "exportWh", "must be a whole number from 0"),
+    "short r": ({"r": "0x12"}, "r", "must be 0x and 64 hex digits"),
+    "spaces in r": ({"r": "0x" + "ab " * 21 + "a"}, "r", "must be 0x and 64 hex digits"),
+    "no prefix": ({"vs": "12" * 33}, "vs", "must be 0x and 64 hex digits"),
+    "list as vs": ({"vs": []}, "vs", "must be 0x and 64 hex digits"),
+}
+
+
+@pytest.mark.parametrize(("text", "field", "reason"), MALFORMED.values(), ids=MALFORMED)
+def test_from_json__no_reading__raises_invalid_reading(text, field, reason):
+    with pytest.raises(InvalidReading, match=reason) as caught:
+        SignedReading.from_json(text)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("change", "field", "reason"), CHANGED.values(), ids=CHANGED)
+def test_from_json__malformed_field__names_it(change, field, reason):
+    with pytest.raises(InvalidReading, match=reason) as caught:
+        SignedReading.from_json(json.dumps(json.loads(SIGNED.to_json()) | change))
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("field", ["meterId", "intervalEnd", "importWh", "exportWh", "r", "vs"])
+def test_from_json__missing_field__names_it(field):
+    data = json.loads(SIGNED.to_json())
+    del data[field]
+    with pytest.raises(InvalidReading) as caught:
+        SignedReading.from_json(json.dumps(data))
+    assert (caught.value.field, caught.value.value) == (field, None)
+
+
+# --------------------------------------------------------------------------- hashing
+
+
+@settings(deadline=None)
+@given(READINGS, DOMAINS)
+def test_digest__any_reading__is_eth_accounts(reading, domain):
+    assert digest(reading, domain) == typed_data_digest(reading, domain)
+
+
+def test_digest__known_reading__never_changes():
+    assert digest(READING, DOMAIN).hex() == "c37c31e35f88d64670ec1b552166c6048fd7bd146486b7ad42d087352ef02436"
+
+
+# --------------------------------------------------------------------------- signing
+
+
+@settings(deadline=None)
+@given(READINGS, DOMAINS, KEYS)
+def test_sign__any_reading__is_recovered_and_is_eth_accounts_signature(reading, domain, key):
+    signed = sign(reading, domain, key)
+    assert signed.signer(domain) == Account.from_key(key).address
+    theirs = Account.unsafe_sign_hash(digest(reading, domain), key)
+    assert signed.r == theirs.r.to_bytes(32, "big")
+    assert signed.vs == ((theirs.v - 27) << 255 | theirs.s).to_bytes(32, "big")
+
+
+def test_sign__known_reading__never_changes():
+    assert SIGNED.r.hex() == "c32853998bda0e03eff8a472c3d1434cca1f03f7ed9e5abba928d1885e5aed3b"
+    assert SIGNED.vs.hex() == "8d104a92f3e78f43226af3d001b9699f12f60e8b2833a18901a6ef4b61d4bfa8"
+
+
+TAMPERED = {
+    "meter": replace(READING, meter_id="MEA-0002"),
+    "interval": replace(READING, interval_end=READING.interval_end + 1),
+    "import": replace(READING, import_wh=READING.import_wh + 1),
+    "export": replace(READING, export_wh=READING.export_wh + 1),
+    "registers exchanged": replace(READING, import_wh=READING.export_wh, export_wh=READING.import_wh),
+}
+
+
+@pytest.mark.parametrize("reading", TAMPERED.values(), ids=TAMPERED)
+def test_signer__tampered_reading__is_somebody_else(reading):
+    assert SIGNED.signer(DOMAIN) == METER
+    assert replace(SIGNED, reading=reading).signer(DOMAIN) != METER
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [replace(DOMAIN, chain_id=1), replace(DOMAIN, verifying_contract="0x" + "11" * 20)],
+    ids=["chain", "contract"],
+)
+def test_signer__other_domain__is_somebody_else(domain):
+    assert SIGNED.signer(domain) != METER
+
+
+def test_signer__other_parity__is_somebody_else():
+    vs = (int.from_bytes(SIGNED.vs, "big") ^ 1 << 255).to_bytes(32, "big")
+    assert replace(SIGNED, vs=vs).signer(DOMAIN) != METER
+
+
+def test_signer__contract_written_in_lower_case__is_the_same():
+    lower = MeterDomain(DOMAIN.chain_id, DOMAIN.verifying_contract.lower())
+    assert SIGNED.signer(lower) == METER
+
+
+# --------------------------------------------------------------------------- round trips
+
+
+@given(METER_IDS)
+def test_meter_id__any_text__comes_back(meter_id):
+    raw = meter_id_bytes(meter_id)
+    assert len(raw) == 32
+    assert raw.startswith(meter_id.encode())
+    assert meter_id_text(raw) == meter_id
+
+
+@given(READINGS, st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
+def test_to_json__any_signed_reading__comes_back(reading, r, vs):
+    signed = SignedReading(reading, r, vs)
+    assert SignedReading.from_json(signed.to_json()) == signed
+    assert SignedReading.from_json(signed.to_json().encode()) == signed
+
+
+def test_to_json__known_reading__names_fields_as_the_contract_does():
+    assert json.loads(SIGNED.to_json()) == {
+        "meterId": "MEA-0001",
+        "intervalEnd": 1_700_000_900,
+        "importWh": 12_345,
+        "exportWh": 678,
+        "r": "0x" + SIGNED.r.hex(),
+        "vs": "0x" + SIGNED.vs.hex(),
+    }
