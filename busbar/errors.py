@@ -196,14 +196,6 @@ class AllowanceBelowZero(ContractError):
     fields = ("spender", "allowance", "subtracted")
 
 
-class AlreadyConnected(ContractError):
-    """`connect` was called before."""
-
-    signature = "AlreadyConnected()"
-    meaning = "`connect` was called before"
-    fields = ()
-
-
 class AlreadyRegistered(ContractError):
     """The account is a participant already."""
 
@@ -340,6 +332,14 @@ class FinalRegisterTooLow(ContractError):
     fields = ("meterId", "importWh", "exportWh")
 
 
+class ImportOverflow(ContractError):
+    """An amount that the ledger cannot hold: no meter measures so much."""
+
+    signature = "ImportOverflow(uint256)"
+    meaning = "An amount that the ledger cannot hold: no meter measures so much"
+    fields = ("energyWh",)
+
+
 class InexactAmount(ContractError):
     """The amount is not a whole number of accounting units of `unitWei`; nothing is ever rounded away."""
 
@@ -372,11 +372,23 @@ class InvalidAccountNonce(ContractError):
     fields = ("account", "currentNonce")
 
 
+class InvalidCancelCutoff(ContractError):
+    """Cancelling would be closed all the time."""
+
+    signature = "InvalidCancelCutoff(uint256,uint256)"
+    meaning = "Cancelling would be closed all the time"
+    fields = ("cutoffSeconds", "epochSeconds")
+
+
 class InvalidEpochs(ContractError):
-    """Genesis lies in the future, or the epoch length is zero."""
+    """Genesis lies in the future, the epoch length is zero, or epoch numbers would outgrow their 27
+    bits         within ten years."""
 
     signature = "InvalidEpochs(uint256,uint256)"
-    meaning = "Genesis lies in the future, or the epoch length is zero"
+    meaning = (
+        "Genesis lies in the future, the epoch length is zero, or epoch numbers would outgrow "
+        "their 27 bits         within ten years"
+    )
     fields = ("genesis", "epochSeconds")
 
 
@@ -396,6 +408,14 @@ class InvalidOrder(ContractError):
     fields = ("order",)
 
 
+class InvalidOrderCap(ContractError):
+    """The cap is too large; 0 means none."""
+
+    signature = "InvalidOrderCap(uint256,uint256)"
+    meaning = "The cap is too large; 0 means none"
+    fields = ("orderCap", "maximum")
+
+
 class InvalidQuantity(ContractError):
     """Orders run from 100 Wh to 10,000,000 Wh."""
 
@@ -413,10 +433,10 @@ class InvalidShortString(ContractError):
 
 
 class InvalidStatus(ContractError):
-    """A participant is active or suspended; it cannot become unknown again."""
+    """A participant is active (1) or suspended (2)."""
 
     signature = "InvalidStatus(uint8)"
-    meaning = "A participant is active or suspended; it cannot become unknown again"
+    meaning = "A participant is active (1) or suspended (2)"
     fields = ("status",)
 
 
@@ -660,6 +680,14 @@ class TooManyOrders(ContractError):
     fields = ("account", "count")
 
 
+class TooManyRequests(ContractError):
+    """An account has so many requests pending: wait for them."""
+
+    signature = "TooManyRequests(address,uint256)"
+    meaning = "An account has so many requests pending: wait for them"
+    fields = ("account", "maximum")
+
+
 class UnexpectedAmountReceived(ContractError):
     """The token delivered another amount than asked (a fee on transfer, say); it is not accepted."""
 
@@ -693,10 +721,10 @@ class UnknownZone(ContractError):
 
 
 class UnsettledOrders(ContractError):
-    """A zone moves only with nothing unsettled; wait for the epoch's end."""
+    """A zone moves only without orders in the open epoch, cancelled ones included: wait for its end."""
 
     signature = "UnsettledOrders(address,uint256)"
-    meaning = "A zone moves only with nothing unsettled; wait for the epoch's end"
+    meaning = "A zone moves only without orders in the open epoch, cancelled ones included: wait for its end"
     fields = ("account", "epoch")
 
 
@@ -751,7 +779,6 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     AccountSuspended.signature: AccountSuspended,
     AddressEmptyCode.signature: AddressEmptyCode,
     AllowanceBelowZero.signature: AllowanceBelowZero,
-    AlreadyConnected.signature: AlreadyConnected,
     AlreadyRegistered.signature: AlreadyRegistered,
     CancelClosed.signature: CancelClosed,
     ECDSAInvalidSignature.signature: ECDSAInvalidSignature,
@@ -769,13 +796,16 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     EpochFull.signature: EpochFull,
     FailedCall.signature: FailedCall,
     FinalRegisterTooLow.signature: FinalRegisterTooLow,
+    ImportOverflow.signature: ImportOverflow,
     InexactAmount.signature: InexactAmount,
     InsufficientBalance.signature: InsufficientBalance,
     InsufficientFree.signature: InsufficientFree,
     InvalidAccountNonce.signature: InvalidAccountNonce,
+    InvalidCancelCutoff.signature: InvalidCancelCutoff,
     InvalidEpochs.signature: InvalidEpochs,
     InvalidMeter.signature: InvalidMeter,
     InvalidOrder.signature: InvalidOrder,
+    InvalidOrderCap.signature: InvalidOrderCap,
     InvalidQuantity.signature: InvalidQuantity,
     InvalidShortString.signature: InvalidShortString,
     InvalidStatus.signature: InvalidStatus,
@@ -809,6 +839,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     TickNotRepresentable.signature: TickNotRepresentable,
     TooManyMeters.signature: TooManyMeters,
     TooManyOrders.signature: TooManyOrders,
+    TooManyRequests.signature: TooManyRequests,
     UnexpectedAmountReceived.signature: UnexpectedAmountReceived,
     UnknownMeter.signature: UnknownMeter,
     UnknownUpkeep.signature: UnknownUpkeep,

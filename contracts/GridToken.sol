@@ -15,7 +15,9 @@ import {IPSP22} from "./interfaces/IPSP22.sol";
 /// @dev Nobody can freeze or take balances. Minting is stopped by withdrawing the minter role.
 contract GridToken is IGridToken, IPSP22, ERC20, ERC20Burnable, ERC20Permit, AccessManaged {
     /// @param authority Access manager.
-    constructor(address authority) ERC20("Busbar Grid Energy", "GRID") ERC20Permit("Busbar Grid Energy") AccessManaged(authority) {}
+    constructor(
+        address authority
+    ) ERC20("Busbar Grid Energy", "GRID") ERC20Permit("Busbar Grid Energy") AccessManaged(authority) {}
 
     /// @inheritdoc IGridToken
     function mint(address to, uint256 amount, bytes32 meterId) external restricted {

@@ -4,16 +4,19 @@ pragma solidity 0.8.35;
 import {AccessManaged} from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {IGridToken} from "./interfaces/IGridToken.sol";
 import {IMetering} from "./interfaces/IMetering.sol";
-import {IRegistry} from "./interfaces/IRegistry.sol";
 import {ITrading} from "./interfaces/ITrading.sol";
+import {Imports} from "./libraries/Imports.sol";
 
 /// @title Metering
 /// @notice See IMetering, which is the manual.
 contract Metering is IMetering, AccessManaged, EIP712 {
+    using Imports for Imports.Ledger;
+
     // ---------------------------------------------------------------- constants
 
     /// @inheritdoc IMetering
@@ -21,13 +24,12 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     /// @inheritdoc IMetering
     uint256 public constant GRACE_EPOCHS = 4;
 
-    bytes32 private constant _READING_TYPEHASH =
-        keccak256("Reading(bytes32 meterId,uint64 intervalEnd,uint64 importWh,uint64 exportWh)");
+    bytes32 private constant _READING_TYPEHASH = keccak256(
+        "Reading(bytes32 meterId,uint64 intervalEnd,uint64 importWh,uint64 exportWh)"
+    );
     /// @dev GRID wei in a Wh.
     uint256 private constant _WH_WEI = 1e15;
 
-    /// @notice Who owns which meter.
-    IRegistry public immutable registry;
     /// @notice Where energy is credited and retired.
     ITrading public immutable trading;
     /// @notice Energy as a token.
@@ -38,18 +40,36 @@ contract Metering is IMetering, AccessManaged, EIP712 {
 
     // ------------------------------------------------------------------ storage
 
-    /// @dev A participant's import, one word: 32 + 64 + 64 + 64 + 8 = 232 bits. Energies in Wh.
-    struct Ledger {
-        /// Period in which `current` was accepted.
-        uint32 period;
-        uint64 current;
-        uint64 previous;
-        uint64 gridImport;
-        bool manualRetire;
+    /// @dev What a reading is judged by, three words: 160 + 40 + 40 + 8 = 248, 160 and 64 + 64 + 64 = 192 bits.
+    ///      Registry is the directory of meters and tells of changes; a reading asks nobody else.
+    struct Meter {
+        Device device;
+        /// Whose energy it measures; zero for an unknown meter.
+        address owner;
+        /// Newest accepted reading, see `_pack`.
+        uint256 register;
     }
 
-    mapping(bytes32 meterId => Register) private _registers;
-    mapping(address account => Ledger) private _ledgers;
+    struct Device {
+        /// Address of the key that signs its readings.
+        address key;
+        /// Power limits in W.
+        uint40 ratedImportW;
+        uint40 ratedExportW;
+        /// Whether its readings are refused for good.
+        bool closed;
+    }
+
+    /// @dev How far time is, worked out once a call.
+    struct Now {
+        uint256 period;
+        /// Whether import of the last period can still be retired.
+        bool inGrace;
+    }
+
+    mapping(bytes32 meterId => Meter) private _meters;
+    /// @dev Import ledgers, see Imports.
+    mapping(address account => uint256 word) private _ledgers;
     mapping(uint256 id => Parked) private _parked;
     /// @inheritdoc IMetering
     uint256 public parkedCount;
@@ -57,11 +77,9 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     /// @param authority Access manager.
     constructor(
         address authority,
-        IRegistry registry_,
         ITrading trading_,
         IGridToken gridToken_
     ) AccessManaged(authority) EIP712("Busbar Metering", "1") {
-        registry = registry_;
         trading = trading_;
         gridToken = gridToken_;
         _genesis = trading_.genesis();
@@ -74,27 +92,27 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     function submitReadings(SignedReading[] calldata readings) external restricted returns (uint256 accepted) {
         uint256 length = readings.length;
         if (length == 0) revert NoReadings();
-        bytes32[] memory meterIds = new bytes32[](length);
-        for (uint256 i = 0; i < length; ++i) {
-            meterIds[i] = readings[i].meterId;
-        }
-        IRegistry.Meter[] memory meters = registry.metersFor(meterIds);
-
         address[] memory owners = new address[](length);
         uint256[] memory mintedWh = new uint256[](length);
         uint256 credits = 0;
-        for (uint256 i = 0; i < length; ++i) {
-            SkipReason reason = _judge(readings[i], meters[i]);
-            if (reason != SkipReason.None) {
-                emit ReadingSkipped(readings[i].meterId, readings[i].intervalEnd, reason);
-                continue;
+        bytes32 domain = _domainSeparatorV4();
+        Now memory now_ = _now();
+        unchecked {
+            for (uint256 i = 0; i < length; ++i) {
+                SignedReading calldata reading = readings[i];
+                Meter storage meter = _meters[reading.meterId];
+                address owner = meter.owner;
+                (SkipReason reason, uint256 wh) = _take(reading, meter, owner, domain, now_);
+                if (reason != SkipReason.None) {
+                    emit ReadingSkipped(reading.meterId, reading.intervalEnd, reason);
+                    continue;
+                }
+                ++accepted;
+                if (wh == 0) continue;
+                owners[credits] = owner;
+                mintedWh[credits] = wh;
+                ++credits;
             }
-            ++accepted;
-            uint256 wh = _accept(readings[i], meters[i]);
-            if (wh == 0) continue;
-            owners[credits] = meters[i].owner;
-            mintedWh[credits] = wh;
-            ++credits;
         }
         // Shortens both arrays to what was used.
         assembly ("memory-safe") {
@@ -104,62 +122,80 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         _mint(owners, mintedWh);
     }
 
-    /// @dev Whether a reading counts; in the order cheapest first, the signature last.
-    function _judge(
+    /// @dev Judges a reading, cheapest checks first and the signature last. One that counts advances the
+    ///      register and owes the import; the export to mint is returned.
+    function _take(
         SignedReading calldata reading,
-        IRegistry.Meter memory meter
-    ) private view returns (SkipReason) {
-        if (meter.status == IRegistry.MeterStatus.Unknown) return SkipReason.UnknownMeter;
-        if (meter.status == IRegistry.MeterStatus.Revoked) return SkipReason.RevokedMeter;
-        if (reading.intervalEnd > block.timestamp) return SkipReason.InFuture;
-        Register storage register = _registers[reading.meterId];
-        if (reading.intervalEnd <= register.intervalEnd) return SkipReason.NotNewer;
-        if (reading.importWh < register.importWh || reading.exportWh < register.exportWh) {
-            return SkipReason.RegisterWentBack;
+        Meter storage meter,
+        address owner,
+        bytes32 domain,
+        Now memory now_
+    ) private returns (SkipReason reason, uint256 mintWh) {
+        (uint64 end, uint64 importWh, uint64 exportWh) = (reading.intervalEnd, reading.importWh, reading.exportWh);
+        if (owner == address(0)) return (SkipReason.UnknownMeter, 0);
+        Device memory device = meter.device;
+        if (device.closed) return (SkipReason.RevokedMeter, 0);
+        if (end > block.timestamp) return (SkipReason.InFuture, 0);
+        Register memory before = _unpack(meter.register);
+        if (end <= before.intervalEnd) return (SkipReason.NotNewer, 0);
+        if (importWh < before.importWh || exportWh < before.exportWh) return (SkipReason.RegisterWentBack, 0);
+        bytes32 digest = MessageHashUtils.toTypedDataHash(
+            domain,
+            _structHash(reading.meterId, end, importWh, exportWh)
+        );
+        if (_signer(digest, reading) != device.key) return (SkipReason.BadSignature, 0);
+
+        meter.register = _pack(end, importWh, exportWh);
+        emit ReadingAccepted(reading.meterId, end, importWh, exportWh);
+        unchecked {
+            // Neither time nor a register went back.
+            mintWh = _grow(
+                reading.meterId,
+                device,
+                owner,
+                now_,
+                end - before.intervalEnd,
+                importWh - before.importWh,
+                exportWh - before.exportWh
+            );
         }
-        bytes32 digest = readingDigest(reading.meterId, reading.intervalEnd, reading.importWh, reading.exportWh);
-        (address signer, ECDSA.RecoverError err, ) = ECDSA.tryRecover(digest, reading.r, reading.vs);
-        if (err != ECDSA.RecoverError.NoError || signer != meter.key) return SkipReason.BadSignature;
-        return SkipReason.None;
     }
 
-    /// @dev Advances the register, owes the import, and returns the export to mint.
-    function _accept(SignedReading calldata reading, IRegistry.Meter memory meter) private returns (uint256 mintWh) {
-        Register memory register = _registers[reading.meterId];
-        _registers[reading.meterId] = Register(reading.intervalEnd, reading.importWh, reading.exportWh);
-        emit ReadingAccepted(reading.meterId, reading.intervalEnd, reading.importWh, reading.exportWh);
-        return
-            _grow(
-                reading.meterId,
-                meter,
-                reading.intervalEnd - register.intervalEnd,
-                reading.importWh - register.importWh,
-                reading.exportWh - register.exportWh
-            );
+    /// @dev Who signed; a signature that is none gives the zero address, which is no meter's key.
+    function _signer(bytes32 digest, SignedReading calldata reading) private pure returns (address signer) {
+        // slither-disable-next-line unused-return -- the error says no more than the zero address does
+        (signer, , ) = ECDSA.tryRecover(digest, reading.r, reading.vs);
     }
 
     /// @dev Owes import and returns export to mint; what is implausible over `elapsed` seconds is parked.
     function _grow(
         bytes32 meterId,
-        IRegistry.Meter memory meter,
+        Device memory device,
+        address owner,
+        Now memory now_,
         uint256 elapsed,
         uint64 importWh,
         uint64 exportWh
     ) private returns (uint256 mintWh) {
-        uint64 parkedImport = _plausible(importWh, meter.ratedImportW, elapsed) ? 0 : importWh;
-        uint64 parkedExport = _plausible(exportWh, meter.ratedExportW, elapsed) ? 0 : exportWh;
+        uint64 parkedImport = _plausible(importWh, device.ratedImportW, elapsed) ? 0 : importWh;
+        uint64 parkedExport = _plausible(exportWh, device.ratedExportW, elapsed) ? 0 : exportWh;
         if (parkedImport | parkedExport != 0) {
             uint256 id = ++parkedCount;
-            _parked[id] = Parked(meterId, meter.owner, parkedImport, parkedExport, ParkedStatus.Waiting);
-            emit GrowthParked(id, meterId, meter.owner, parkedImport, parkedExport);
+            _parked[id] = Parked(meterId, owner, parkedImport, parkedExport, ParkedStatus.Waiting);
+            emit GrowthParked(id, meterId, owner, parkedImport, parkedExport);
         }
-        if (importWh != parkedImport) _owe(meter.owner, importWh);
-        return exportWh - parkedExport;
+        if (importWh != parkedImport) _owe(owner, importWh, now_);
+        unchecked {
+            return exportWh - parkedExport;
+        }
     }
 
     /// @dev Wh x 3600 x 10 <= W x s x 11, so no division and no rounding: at the limit is plausible.
     function _plausible(uint256 energyWh, uint256 ratedW, uint256 elapsed) private pure returns (bool) {
-        return energyWh * 36_000 <= ratedW * elapsed * 11;
+        unchecked {
+            // 64 + 16 bits and 40 + 64 + 4 bits.
+            return energyWh * 36_000 <= ratedW * elapsed * 11;
+        }
     }
 
     function _mint(address[] memory owners, uint256[] memory energyWh) private {
@@ -179,7 +215,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         Parked storage parked = _waiting(id);
         parked.status = ParkedStatus.Released;
         emit ParkedReleased(id);
-        if (parked.importWh != 0) _owe(parked.owner, parked.importWh);
+        if (parked.importWh != 0) _owe(parked.owner, parked.importWh, _now());
         _mintOne(parked.owner, parked.exportWh);
     }
 
@@ -208,7 +244,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         address[] memory accounts = new address[](1);
         uint256[] memory wanted = new uint256[](1);
         accounts[0] = msg.sender;
-        wanted[0] = Math.min(maximumWh, _outstanding(_present(msg.sender)));
+        wanted[0] = Math.min(maximumWh, _present(msg.sender, _now()).outstanding());
         retiredWh = _retire(accounts, wanted);
         if (retiredWh == 0) revert NothingToRetire(msg.sender);
     }
@@ -216,16 +252,17 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     /// @inheritdoc IMetering
     function retireFor(address[] calldata accounts) external returns (uint256 retiredWh) {
         uint256[] memory wanted = new uint256[](accounts.length);
+        Now memory now_ = _now();
         for (uint256 i = 0; i < accounts.length; ++i) {
-            Ledger memory ledger = _present(accounts[i]);
-            if (!ledger.manualRetire) wanted[i] = _outstanding(ledger);
+            Imports.Ledger memory ledger = _present(accounts[i], now_);
+            if (!ledger.manualRetire) wanted[i] = ledger.outstanding();
         }
         return _retire(accounts, wanted);
     }
 
     /// @inheritdoc IMetering
     function retireFromWallet(uint256 energyWh) external {
-        uint256 outstanding = _outstanding(_present(msg.sender));
+        uint256 outstanding = _present(msg.sender, _now()).outstanding();
         if (energyWh == 0) revert NothingToRetire(msg.sender);
         if (energyWh > outstanding) revert MoreThanOutstanding(msg.sender, energyWh, outstanding);
         _discharge(msg.sender, energyWh, true);
@@ -245,12 +282,13 @@ contract Metering is IMetering, AccessManaged, EIP712 {
 
     /// @inheritdoc IMetering
     function setAutoRetire(bool enabled) external {
-        _ledgers[msg.sender].manualRetire = !enabled;
+        Imports.Ledger memory ledger = Imports.unpack(_ledgers[msg.sender]);
+        ledger.manualRetire = !enabled;
+        _ledgers[msg.sender] = ledger.pack();
         emit AutoRetireSet(msg.sender, enabled);
     }
 
-    /// @dev Burns up to `wanted` of each account and discharges what was burnt. An account named twice is
-    ///      asked for its import twice, so each burn is limited again by what is outstanding then.
+    /// @dev Burns up to `wanted` of each account, with one burn, and discharges what was burnt.
     function _retire(address[] memory accounts, uint256[] memory wanted) private returns (uint256 total) {
         uint256[] memory burnt = trading.retire(accounts, wanted);
         for (uint256 i = 0; i < accounts.length; ++i) {
@@ -262,86 +300,100 @@ contract Metering is IMetering, AccessManaged, EIP712 {
 
     // ------------------------------------------------------------ import ledger
 
-    function _owe(address account, uint64 energyWh) private {
-        Ledger memory ledger = _present(account);
-        ledger.current += energyWh;
-        _ledgers[account] = ledger;
+    function _owe(address account, uint256 energyWh, Now memory now_) private {
+        _ledgers[account] = Imports.owe(_ledgers[account], energyWh, now_.period, now_.inGrace);
     }
 
     /// @dev Takes burnt energy off what is outstanding, oldest first; reverts if it is more.
     function _discharge(address account, uint256 energyWh, bool fromWallet) private {
-        Ledger memory ledger = _present(account);
-        uint256 outstanding = _outstanding(ledger);
+        Imports.Ledger memory ledger = _present(account, _now());
+        uint256 outstanding = ledger.outstanding();
         if (energyWh > outstanding) revert MoreThanOutstanding(account, energyWh, outstanding);
-        uint64 fromPrevious = uint64(Math.min(energyWh, ledger.previous));
-        uint64 fromCurrent = uint64(energyWh) - fromPrevious;
+        uint256 fromPrevious = Math.min(energyWh, ledger.previous);
+        uint256 fromCurrent = energyWh - fromPrevious;
         ledger.previous -= fromPrevious;
         ledger.current -= fromCurrent;
-        _ledgers[account] = ledger;
-        emit Retired(account, fromPrevious, fromCurrent, fromWallet);
-    }
-
-    function _outstanding(Ledger memory ledger) private pure returns (uint256) {
-        return uint256(ledger.previous) + ledger.current;
+        _ledgers[account] = ledger.pack();
+        emit Retired(account, uint64(fromPrevious), uint64(fromCurrent), fromWallet);
     }
 
     /// @dev The ledger as of now: a function of the stored word and of time alone, so it does not matter
     ///      who touched it when.
-    function _present(address account) private view returns (Ledger memory ledger) {
-        ledger = _ledgers[account];
+    function _present(address account, Now memory now_) private view returns (Imports.Ledger memory ledger) {
+        ledger = Imports.unpack(_ledgers[account]);
+        ledger.advance(now_.period, now_.inGrace);
+    }
+
+    function _now() private view returns (Now memory) {
         uint256 epoch = (block.timestamp - _genesis) / _epochSeconds;
-        uint256 period = epoch / PERIOD_EPOCHS;
-        if (period != ledger.period) {
-            ledger.gridImport += ledger.previous;
-            ledger.previous = ledger.current;
-            ledger.current = 0;
-            if (period > uint256(ledger.period) + 1) {
-                ledger.gridImport += ledger.previous;
-                ledger.previous = 0;
-            }
-            ledger.period = uint32(period);
-        }
-        if (epoch % PERIOD_EPOCHS >= GRACE_EPOCHS) {
-            ledger.gridImport += ledger.previous;
-            ledger.previous = 0;
-        }
+        // slither-disable-next-line weak-prng -- a calendar, no chance
+        return Now(epoch / PERIOD_EPOCHS, epoch % PERIOD_EPOCHS < GRACE_EPOCHS);
     }
 
     // ----------------------------------------------------------------- Registry
 
     /// @inheritdoc IMetering
-    function openRegister(bytes32 meterId, uint64 importWh, uint64 exportWh) external restricted {
-        _open(meterId, importWh, exportWh);
+    function openMeter(
+        bytes32 meterId,
+        address owner,
+        address key,
+        uint40 ratedImportW,
+        uint40 ratedExportW,
+        uint64 importWh,
+        uint64 exportWh
+    ) external restricted {
+        Meter storage meter = _meters[meterId];
+        meter.device = Device(key, ratedImportW, ratedExportW, false);
+        meter.owner = owner;
+        _open(meterId, meter, importWh, exportWh);
     }
 
     /// @inheritdoc IMetering
-    function replaceRegister(
+    function replaceMeter(
         bytes32 meterId,
+        address newKey,
         uint64 finalImportWh,
         uint64 finalExportWh,
         uint64 initialImportWh,
         uint64 initialExportWh
     ) external restricted {
-        Register memory register = _registers[meterId];
-        if (finalImportWh < register.importWh || finalExportWh < register.exportWh) {
-            revert FinalRegisterTooLow(meterId, register.importWh, register.exportWh);
+        Meter storage meter = _meters[meterId];
+        Register memory before = _unpack(meter.register);
+        if (finalImportWh < before.importWh || finalExportWh < before.exportWh) {
+            revert FinalRegisterTooLow(meterId, before.importWh, before.exportWh);
         }
-        IRegistry.Meter memory meter = registry.meterOf(meterId);
-        _open(meterId, initialImportWh, initialExportWh);
+        meter.device.key = newKey;
+        _open(meterId, meter, initialImportWh, initialExportWh);
         uint256 mintWh = _grow(
             meterId,
-            meter,
-            block.timestamp - register.intervalEnd,
-            finalImportWh - register.importWh,
-            finalExportWh - register.exportWh
+            meter.device,
+            meter.owner,
+            _now(),
+            block.timestamp - before.intervalEnd,
+            finalImportWh - before.importWh,
+            finalExportWh - before.exportWh
         );
         _mintOne(meter.owner, mintWh);
     }
 
-    function _open(bytes32 meterId, uint64 importWh, uint64 exportWh) private {
+    /// @inheritdoc IMetering
+    function closeMeter(bytes32 meterId) external restricted {
+        _meters[meterId].device.closed = true;
+    }
+
+    function _open(bytes32 meterId, Meter storage meter, uint64 importWh, uint64 exportWh) private {
         uint64 openedAt = uint64(block.timestamp);
-        _registers[meterId] = Register(openedAt, importWh, exportWh);
+        meter.register = _pack(openedAt, importWh, exportWh);
         emit RegisterOpened(meterId, openedAt, importWh, exportWh);
+    }
+
+    /// @dev 64 bits of time, of import, and of export: written whole, which Solidity's own packing would not.
+    function _pack(uint256 intervalEnd, uint256 importWh, uint256 exportWh) private pure returns (uint256) {
+        return intervalEnd | (importWh << 64) | (exportWh << 128);
+    }
+
+    function _unpack(uint256 word) private pure returns (Register memory) {
+        return Register(uint64(word), uint64(word >> 64), uint64(word >> 128));
     }
 
     // -------------------------------------------------------------------- views
@@ -350,16 +402,23 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     function registersOf(bytes32[] calldata meterIds) external view returns (Register[] memory registers) {
         registers = new Register[](meterIds.length);
         for (uint256 i = 0; i < meterIds.length; ++i) {
-            registers[i] = _registers[meterIds[i]];
+            registers[i] = _unpack(_meters[meterIds[i]].register);
         }
     }
 
     /// @inheritdoc IMetering
     function importsOf(address[] calldata accounts) external view returns (ImportView[] memory imports) {
         imports = new ImportView[](accounts.length);
+        Now memory now_ = _now();
         for (uint256 i = 0; i < accounts.length; ++i) {
-            Ledger memory l = _present(accounts[i]);
-            imports[i] = ImportView(l.period, l.current, l.previous, l.gridImport, !l.manualRetire);
+            Imports.Ledger memory ledger = _present(accounts[i], now_);
+            imports[i] = ImportView({
+                period: uint32(ledger.period),
+                currentWh: uint64(ledger.current),
+                previousWh: uint64(ledger.previous),
+                gridImportWh: uint64(ledger.gridImport),
+                autoRetire: !ledger.manualRetire
+            });
         }
     }
 
@@ -369,13 +428,28 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc IMetering
+    function isAuthentic(SignedReading calldata reading) external view returns (bool) {
+        address key = _meters[reading.meterId].device.key;
+        bytes32 digest = readingDigest(reading.meterId, reading.intervalEnd, reading.importWh, reading.exportWh);
+        return key != address(0) && _signer(digest, reading) == key;
+    }
+
+    /// @inheritdoc IMetering
     function readingDigest(
         bytes32 meterId,
         uint64 intervalEnd,
         uint64 importWh,
         uint64 exportWh
     ) public view returns (bytes32) {
-        return
-            _hashTypedDataV4(keccak256(abi.encode(_READING_TYPEHASH, meterId, intervalEnd, importWh, exportWh)));
+        return _hashTypedDataV4(_structHash(meterId, intervalEnd, importWh, exportWh));
+    }
+
+    function _structHash(
+        bytes32 meterId,
+        uint64 intervalEnd,
+        uint64 importWh,
+        uint64 exportWh
+    ) private pure returns (bytes32) {
+        return keccak256(abi.encode(_READING_TYPEHASH, meterId, intervalEnd, importWh, exportWh));
     }
 }

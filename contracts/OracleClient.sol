@@ -18,9 +18,15 @@ contract OracleClient is IOracleClient, AccessManaged {
     /// @notice Blocks within which a request can be fulfilled.
     uint256 public constant TIMEOUT_BLOCKS = 100;
 
+    /// @notice Requests that one account may have pending, so that nobody crowds out the others.
+    uint256 public constant MAX_PENDING = 10;
+
     /// @dev Requests timed out and participants looked at in one upkeep, so that it stays far below the gas
     ///      cap of a transaction.
     uint256 private constant _UPKEEP_BATCH = 100;
+    /// @dev Pending requests looked at for one that has expired. All expire within 100 blocks, so whatever
+    ///      lies beyond comes within reach.
+    uint256 private constant _UPKEEP_SCAN = 1000;
     uint8 private constant _DEFAULT_ZONE = 1;
     uint256 private constant _ENERGY_UNITS_PER_WH = 1e6;
 
@@ -36,6 +42,7 @@ contract OracleClient is IOracleClient, AccessManaged {
     mapping(bytes32 requestId => Request) private _requests;
     mapping(bytes32 name => Datum) private _data;
     EnumerableSet.Bytes32Set private _pending;
+    mapping(address requester => uint256) private _pendingOf;
     uint256 private _requestCount;
 
     /// @param authority Access manager.
@@ -65,6 +72,8 @@ contract OracleClient is IOracleClient, AccessManaged {
         if (kind == RequestKind.Meter && registry.meterOf(subject).status == IRegistry.MeterStatus.Unknown) {
             revert UnknownMeter(subject);
         }
+        if (_pendingOf[msg.sender] == MAX_PENDING) revert TooManyRequests(msg.sender, MAX_PENDING);
+        ++_pendingOf[msg.sender];
         requestId = bytes32(++_requestCount);
         _requests[requestId] = Request(msg.sender, kind, RequestStatus.Pending, uint64(block.number), subject);
         _pending.add(requestId);
@@ -76,8 +85,7 @@ contract OracleClient is IOracleClient, AccessManaged {
         Request storage request = _pendingRequest(requestId);
         uint256 lastBlock = request.blockNumber + TIMEOUT_BLOCKS;
         if (block.number > lastBlock) revert RequestExpired(requestId, lastBlock);
-        request.status = RequestStatus.Fulfilled;
-        _pending.remove(requestId);
+        _close(requestId, request, RequestStatus.Fulfilled);
         emit EnergyDataFulfilled(requestId, msg.sender, request.subject, data);
         if (request.kind == RequestKind.Datum) {
             _data[request.subject] = Datum(abi.decode(data, (int256)), uint64(block.timestamp), requestId);
@@ -99,7 +107,8 @@ contract OracleClient is IOracleClient, AccessManaged {
         if (
             register.intervalEnd != reading.intervalEnd ||
             register.importWh != reading.importWh ||
-            register.exportWh != reading.exportWh
+            register.exportWh != reading.exportWh ||
+            !metering.isAuthentic(reading)
         ) revert ReadingRefused(requestId, meterId);
     }
 
@@ -113,10 +122,17 @@ contract OracleClient is IOracleClient, AccessManaged {
             Request storage request = _pendingRequest(requestIds[i]);
             uint256 lastBlock = request.blockNumber + TIMEOUT_BLOCKS;
             if (block.number <= lastBlock) revert RequestNotExpired(requestIds[i], lastBlock);
-            request.status = RequestStatus.TimedOut;
-            _pending.remove(requestIds[i]);
+            _close(requestIds[i], request, RequestStatus.TimedOut);
             emit RequestTimedOut(requestIds[i]);
         }
+    }
+
+    function _close(bytes32 requestId, Request storage request, RequestStatus status) private {
+        request.status = status;
+        --_pendingOf[request.requester];
+        // Always there: whoever comes here has seen the request pending.
+        // slither-disable-next-line unused-return
+        _pending.remove(requestId);
     }
 
     function _pendingRequest(bytes32 requestId) private view returns (Request storage request) {
@@ -127,9 +143,7 @@ contract OracleClient is IOracleClient, AccessManaged {
     // ------------------------------------------------------------------- upkeep
 
     /// @inheritdoc IOracleClient
-    function checkUpkeep(
-        bytes calldata checkData
-    ) external view returns (bool upkeepNeeded, bytes memory performData) {
+    function checkUpkeep(bytes calldata checkData) external view returns (bool upkeepNeeded, bytes memory performData) {
         (uint8 zone, uint256 offset, uint256 limit) = checkData.length == 0
             ? (_DEFAULT_ZONE, 0, _UPKEEP_BATCH)
             : abi.decode(checkData, (uint8, uint256, uint256));
@@ -162,7 +176,7 @@ contract OracleClient is IOracleClient, AccessManaged {
         uint256 length = _pending.length();
         requestIds = new bytes32[](length < _UPKEEP_BATCH ? length : _UPKEEP_BATCH);
         uint256 found = 0;
-        for (uint256 i = 0; i < length && found < requestIds.length; ++i) {
+        for (uint256 i = 0; i < length && i < _UPKEEP_SCAN && found < requestIds.length; ++i) {
             bytes32 requestId = _pending.at(i);
             if (block.number > _requests[requestId].blockNumber + TIMEOUT_BLOCKS) requestIds[found++] = requestId;
         }
@@ -201,6 +215,6 @@ contract OracleClient is IOracleClient, AccessManaged {
 
     /// @inheritdoc IOracleClient
     function pendingRequests(uint256 offset, uint256 limit) external view returns (bytes32[] memory) {
-        return _pending.values(offset, offset + limit < offset ? type(uint256).max : offset + limit);
+        return _pending.values(offset, limit > type(uint256).max - offset ? type(uint256).max : offset + limit);
     }
 }

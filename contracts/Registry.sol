@@ -15,9 +15,9 @@ contract Registry is IRegistry, AccessManaged {
     uint256 public constant MAX_METERS = 10;
 
     /// @notice Told of status and zone.
-    ITrading public trading;
+    ITrading public immutable trading;
     /// @notice Told of registers.
-    IMetering public metering;
+    IMetering public immutable metering;
 
     mapping(address account => Participant) private _participants;
     mapping(bytes32 meterId => Meter) private _meters;
@@ -27,16 +27,12 @@ contract Registry is IRegistry, AccessManaged {
     bytes32[] private _meterList;
 
     /// @param authority Access manager.
-    constructor(address authority) AccessManaged(authority) {}
-
-    // ------------------------------------------------------------------- set-up
-
-    /// @inheritdoc IRegistry
-    function connect(address trading_, address metering_) external restricted {
-        if (address(trading) != address(0)) revert AlreadyConnected();
-        if (trading_ == address(0) || metering_ == address(0)) revert ZeroAddress();
-        trading = ITrading(trading_);
-        metering = IMetering(metering_);
+    /// @param trading_ Told of status and zone.
+    /// @param metering_ Told of meters.
+    constructor(address authority, ITrading trading_, IMetering metering_) AccessManaged(authority) {
+        if (address(trading_) == address(0) || address(metering_) == address(0)) revert ZeroAddress();
+        trading = trading_;
+        metering = metering_;
     }
 
     // ------------------------------------------------------------- participants
@@ -116,7 +112,15 @@ contract Registry is IRegistry, AccessManaged {
         _metersOf[config.owner].push(meterId);
         _meterList.push(meterId);
         emit MeterAssigned(meterId, config.owner, config);
-        metering.openRegister(meterId, config.importWh, config.exportWh);
+        metering.openMeter(
+            meterId,
+            config.owner,
+            config.key,
+            config.ratedImportW,
+            config.ratedExportW,
+            config.importWh,
+            config.exportWh
+        );
     }
 
     /// @inheritdoc IRegistry
@@ -132,22 +136,15 @@ contract Registry is IRegistry, AccessManaged {
         address oldKey = meter.key;
         _takeKey(newKey, meterId);
         meter.key = newKey;
-        emit MeterReplaced(
-            meterId,
-            oldKey,
-            newKey,
-            finalImportWh,
-            finalExportWh,
-            initialImportWh,
-            initialExportWh
-        );
-        metering.replaceRegister(meterId, finalImportWh, finalExportWh, initialImportWh, initialExportWh);
+        emit MeterReplaced(meterId, oldKey, newKey, finalImportWh, finalExportWh, initialImportWh, initialExportWh);
+        metering.replaceMeter(meterId, newKey, finalImportWh, finalExportWh, initialImportWh, initialExportWh);
     }
 
     /// @inheritdoc IRegistry
     function revokeMeter(bytes32 meterId) external restricted {
         _activeMeter(meterId).status = MeterStatus.Revoked;
         emit MeterRevoked(meterId);
+        metering.closeMeter(meterId);
     }
 
     function _activeMeter(bytes32 meterId) private view returns (Meter storage meter) {
@@ -183,14 +180,6 @@ contract Registry is IRegistry, AccessManaged {
     /// @inheritdoc IRegistry
     function meterOf(bytes32 meterId) external view returns (Meter memory) {
         return _meters[meterId];
-    }
-
-    /// @inheritdoc IRegistry
-    function metersFor(bytes32[] calldata meterIds) external view returns (Meter[] memory records) {
-        records = new Meter[](meterIds.length);
-        for (uint256 i = 0; i < meterIds.length; ++i) {
-            records[i] = _meters[meterIds[i]];
-        }
     }
 
     /// @inheritdoc IRegistry

@@ -13,6 +13,7 @@ import {Accounts} from "./libraries/Accounts.sol";
 import {Book} from "./libraries/Book.sol";
 import {Clearing} from "./libraries/Clearing.sol";
 import {OrderCodec} from "./libraries/OrderCodec.sol";
+import {Zones} from "./libraries/Zones.sol";
 
 /// @title Trading
 /// @notice See ITrading, which is the manual. Algorithm and arithmetic are in Book and Clearing; this
@@ -20,6 +21,7 @@ import {OrderCodec} from "./libraries/OrderCodec.sol";
 contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     using Accounts for Accounts.Account;
     using Book for Book.State;
+    using Zones for Zones.Zone;
     using SafeERC20 for IERC20;
 
     // ---------------------------------------------------------------- constants
@@ -37,6 +39,9 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     uint256 private constant _WH_WEI = 1e15;
     /// @dev 99 further orders, six a word.
     uint256 private constant _FURTHER_WORDS = 17;
+    /// @dev A market whose epoch numbers would outgrow their 27 bits within ten years is refused. With epochs
+    ///      of 60 s they last 255 years.
+    uint256 private constant _HORIZON_SECONDS = 3650 days;
 
     /// @inheritdoc ITrading
     address public immutable gridToken;
@@ -55,26 +60,13 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
 
     // ------------------------------------------------------------------ storage
 
-    /// @dev One word: 32 + 32 + 32 + 8 + 8 + 8 = 120 bits.
-    struct Zone {
-        /// Newest epoch that has orders.
-        uint32 epoch;
-        /// Orders of that epoch beyond each participant's first.
-        uint32 countedOrders;
-        /// Cap on countedOrders; 0 = none.
-        uint32 orderCap;
-        bool open;
-        bool paused;
-        /// Whether `epoch` has been cleared.
-        bool cleared;
-    }
-
     /// @dev Account words, see Accounts.
     mapping(address account => uint256 word) private _accounts;
     /// @dev Second and further orders of an account's newest epoch, six to a word, used again every epoch.
     ///      Live are the first `count - 1` of them; a word is overwritten whole when its first order enters.
     mapping(address account => uint256[_FURTHER_WORDS]) private _furtherOrders;
-    mapping(uint256 zone => Zone) private _zones;
+    /// @dev Zone words, see Zones.
+    mapping(uint256 zone => uint256 word) private _zones;
     mapping(uint256 zone => Book.State) private _books;
     /// @dev Results by zone << 32 | epoch, kept for ever; see Clearing. Nothing is written without trade.
     mapping(uint256 zoneEpoch => uint256 word) private _results;
@@ -101,7 +93,12 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         if (gridToken_ == address(0) || quoteToken_ == address(0)) revert ZeroAddress();
         // 1 kWh = 1e9 micro-Wh, and half a tick: [R1]
         if (tickWei_ == 0 || tickWei_ % 2e9 != 0) revert TickNotRepresentable(tickWei_);
-        if (epochSeconds_ == 0 || genesis_ > block.timestamp) revert InvalidEpochs(genesis_, epochSeconds_);
+        if (
+            epochSeconds_ == 0 ||
+            genesis_ > block.timestamp ||
+            (block.timestamp + _HORIZON_SECONDS - genesis_) / epochSeconds_ > Accounts.MAX_EPOCH
+        ) revert InvalidEpochs(genesis_, epochSeconds_);
+        if (cancelCutoffSeconds_ >= epochSeconds_) revert InvalidCancelCutoff(cancelCutoffSeconds_, epochSeconds_);
         gridToken = gridToken_;
         quoteToken = quoteToken_;
         tickWei = tickWei_;
@@ -134,10 +131,10 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     }
 
     function _deposit(Asset asset, uint256 amountWei) private {
-        _requireActive(msg.sender, _accounts[msg.sender]);
+        Accounts.Account memory a = Accounts.unpack(_accounts[msg.sender]);
+        _requireActive(msg.sender, a);
         uint256 units = _toUnits(asset, amountWei);
         _addTotal(asset, units);
-        Accounts.Account memory a = Accounts.unpack(_accounts[msg.sender]);
         if (asset == Asset.Energy) a.energy += units;
         else a.money += units;
         _accounts[msg.sender] = a.pack();
@@ -178,13 +175,12 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     function _enter(address account, uint48[] memory orders) private returns (uint256 firstOrderId) {
         uint256 added = orders.length;
         if (added == 0) revert NoOrders();
-        uint256 word = _accounts[account];
-        _requireActive(account, word);
-        Accounts.Account memory a = Accounts.unpack(word);
+        Accounts.Account memory a = Accounts.unpack(_accounts[account]);
+        _requireActive(account, a);
         uint256 epoch = currentEpoch();
-        Zone memory zone = _rolled(a.zone, epoch);
+        Zones.Zone memory zone = _rolled(a.zone, epoch);
         if (zone.paused) revert ZonePaused(uint8(a.zone));
-        _settle(account, a, epoch);
+        _settle(account, a, zone, epoch);
         if (a.epoch != epoch) (a.epoch, a.count) = (epoch, 0);
         uint256 firstIndex = a.count;
         if (firstIndex + added > MAX_ORDERS) revert TooManyOrders(account, firstIndex + added);
@@ -198,57 +194,62 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
 
     /// @dev Makes `epoch` the zone's newest and counts orders against the cap. A participant's first order
     ///      is never counted: colluders cannot lock anybody out, and it leaves the zone word alone.
-    function _count(uint256 zoneId, Zone memory zone, uint256 epoch, uint256 counted) private {
-        if (zone.epoch == epoch && !zone.cleared && counted == 0) return;
-        if (zone.epoch != epoch || zone.cleared) {
-            zone.epoch = uint32(epoch);
-            zone.cleared = false;
-            zone.countedOrders = 0;
+    function _count(uint256 zoneId, Zones.Zone memory zone, uint256 epoch, uint256 counted) private {
+        unchecked {
+            if (zone.epoch == epoch && !zone.cleared) {
+                if (counted == 0) return;
+            } else {
+                (zone.epoch, zone.cleared, zone.counted) = (epoch, false, 0);
+            }
+            uint256 total = zone.counted + counted;
+            if (counted != 0 && zone.orderCap != 0 && total > zone.orderCap) {
+                revert EpochFull(uint8(zoneId), epoch, zone.orderCap);
+            }
+            zone.counted = total < Zones.MAX_COUNT ? total : Zones.MAX_COUNT;
+            _zones[zoneId] = zone.pack();
         }
-        uint256 total = zone.countedOrders + counted;
-        if (counted != 0 && zone.orderCap != 0 && total > zone.orderCap) {
-            revert EpochFull(uint8(zoneId), epoch, zone.orderCap);
-        }
-        zone.countedOrders = uint32(total);
-        _zones[zoneId] = zone;
     }
 
     /// @dev Escrows, puts in the book and stores each order; `a` is stored by the caller.
     function _fill(address account, Accounts.Account memory a, uint48[] memory orders) private {
         Book.State storage zoneBook = _books[a.zone];
-        uint256[_FURTHER_WORDS] storage further = _furtherOrders[account];
+        uint256 epoch = a.epoch;
+        uint256 index = a.count;
         uint256 energyNeeded = 0;
         uint256 moneyNeeded = 0;
-        uint256 index = a.count;
         // The word being filled; one that already holds orders of this epoch is read first.
-        uint256 open = index > 1 && (index - 1) % OrderCodec.PER_WORD != 0
-            ? further[(index - 1) / OrderCodec.PER_WORD]
-            : 0;
-        for (uint256 i = 0; i < orders.length; ++i) {
-            uint256 order = orders[i];
-            if (OrderCodec.life(order) != 0) revert InvalidOrder(order);
-            (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
-            _requireValid(tick, quantityWh);
-            (uint256 energy, uint256 money) = Clearing.escrow(side, tick, quantityWh);
-            energyNeeded += energy;
-            moneyNeeded += money;
-            zoneBook.add(a.epoch, side, tick, quantityWh);
-            if (index == 0) {
-                a.first = order;
-            } else {
-                uint256 lane = (index - 1) % OrderCodec.PER_WORD;
-                open = lane == 0 ? order : open | (order << (lane * OrderCodec.BITS));
-                if (lane == OrderCodec.PER_WORD - 1 || i + 1 == orders.length) {
-                    further[(index - 1) / OrderCodec.PER_WORD] = open;
+        uint256 open =
+            index > 1 && (index - 1) % OrderCodec.PER_WORD != 0
+                ? _furtherOrders[account][(index - 1) / OrderCodec.PER_WORD]
+                : 0;
+        unchecked {
+            // At most 100 orders of 2**55 units each: no sum overflows.
+            for (uint256 i = 0; i < orders.length; ++i) {
+                uint256 order = orders[i];
+                if (OrderCodec.life(order) != 0) revert InvalidOrder(order);
+                (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
+                _requireValid(tick, quantityWh);
+                (uint256 energy, uint256 money) = Clearing.escrow(side, tick, quantityWh);
+                energyNeeded += energy;
+                moneyNeeded += money;
+                zoneBook.add(epoch, side, tick, quantityWh);
+                if (index == 0) {
+                    a.first = order;
+                } else {
+                    uint256 lane = (index - 1) % OrderCodec.PER_WORD;
+                    open = lane == 0 ? order : open | (order << (lane * OrderCodec.BITS));
+                    if (lane == OrderCodec.PER_WORD - 1 || i + 1 == orders.length) {
+                        _furtherOrders[account][(index - 1) / OrderCodec.PER_WORD] = open;
+                    }
                 }
+                ++index;
             }
-            ++index;
+            a.count = index;
+            if (energyNeeded > a.energy) revert InsufficientFree(account, Asset.Energy, a.energy, energyNeeded);
+            if (moneyNeeded > a.money) revert InsufficientFree(account, Asset.Money, a.money, moneyNeeded);
+            a.energy -= energyNeeded;
+            a.money -= moneyNeeded;
         }
-        a.count = index;
-        if (energyNeeded > a.energy) revert InsufficientFree(account, Asset.Energy, a.energy, energyNeeded);
-        if (moneyNeeded > a.money) revert InsufficientFree(account, Asset.Money, a.money, moneyNeeded);
-        a.energy -= energyNeeded;
-        a.money -= moneyNeeded;
     }
 
     // ------------------------------------------------------------------- cancel
@@ -261,7 +262,7 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         Accounts.Account memory a = Accounts.unpack(_accounts[msg.sender]);
         // An open order's epoch is the zone's newest: the book's words are live and nothing waits to be cleared.
         if (epoch != currentEpoch() || a.epoch != epoch || index >= a.count) revert OrderNotOpen(orderId);
-        if (genesis + (epoch + 1) * epochSeconds < block.timestamp + cancelCutoffSeconds) {
+        if (block.timestamp + cancelCutoffSeconds >= genesis + (epoch + 1) * epochSeconds) {
             revert CancelClosed(orderId, cancelCutoffSeconds);
         }
         uint256 order = _takeOrder(a, index);
@@ -295,23 +296,20 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     /// @inheritdoc ITrading
     function matchOrders(uint8 zone) external restricted {
         uint256 epoch = currentEpoch();
-        if (!_isDue(_zones[zone], epoch)) revert NothingToClear(zone, epoch);
+        if (!Zones.unpack(_zones[zone]).isDue(epoch)) revert NothingToClear(zone, epoch);
         _rolled(zone, epoch);
     }
 
-    /// @dev The zone with its ended epoch cleared. The result is stored here; the zone word only if it changed.
-    function _rolled(uint256 zoneId, uint256 epoch) private returns (Zone memory zone) {
-        zone = _zones[zoneId];
-        if (!_isDue(zone, epoch)) return zone;
+    /// @dev The zone with its ended epoch cleared; result and zone word are stored if there was one.
+    function _rolled(uint256 zoneId, uint256 epoch) private returns (Zones.Zone memory zone) {
+        zone = Zones.unpack(_zones[zoneId]);
+        if (!zone.isDue(epoch)) return zone;
         Clearing.Result memory result = _books[zoneId].clear(zone.epoch);
-        if (result.volumeWh != 0) _results[_key(zoneId, zone.epoch)] = Clearing.pack(result);
-        zone.cleared = true;
-        _zones[zoneId] = zone;
+        uint256 word = Clearing.pack(result);
+        if (word != 0) _results[_key(zoneId, zone.epoch)] = word;
+        (zone.result, zone.resultEpoch, zone.cleared) = (word, zone.epoch, true);
+        _zones[zoneId] = zone.pack();
         emit EpochCleared(uint8(zoneId), zone.epoch, _toView(result));
-    }
-
-    function _isDue(Zone memory zone, uint256 epoch) private pure returns (bool) {
-        return zone.open && !zone.cleared && zone.epoch < epoch;
     }
 
     // ------------------------------------------------------------------- settle
@@ -329,17 +327,20 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         a = Accounts.unpack(_accounts[account]);
         uint256 epoch = currentEpoch();
         if (a.count == 0 || a.epoch >= epoch) return (a, false);
-        _rolled(a.zone, epoch);
-        _settle(account, a, epoch);
+        _settle(account, a, _rolled(a.zone, epoch), epoch);
         return (a, true);
     }
 
     /// @dev Turns the orders of an ended and cleared epoch into free balances. `count` = 0 marks it done.
-    function _settle(address account, Accounts.Account memory a, uint256 epoch) private view {
+    function _settle(address account, Accounts.Account memory a, Zones.Zone memory zone, uint256 epoch) private view {
         if (a.count == 0 || a.epoch >= epoch) return;
-        (uint256 energy, uint256 money) = _proceeds(account, a, Clearing.unpack(_results[_key(a.zone, a.epoch)]));
-        a.energy += energy;
-        a.money += money;
+        uint256 result = a.epoch == zone.resultEpoch ? zone.result : _results[_key(a.zone, a.epoch)];
+        (uint256 energy, uint256 money) = _proceeds(account, a, Clearing.unpack(result));
+        unchecked {
+            // Neither exceeds the market-wide totals, which are capped.
+            a.energy += energy;
+            a.money += money;
+        }
         a.count = 0;
     }
 
@@ -349,12 +350,21 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         Accounts.Account memory a,
         Clearing.Result memory r
     ) private view returns (uint256 energy, uint256 money) {
-        for (uint256 i = 0; i < a.count; ++i) {
-            (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(_orderAt(account, a, i));
-            if (quantityWh == 0) continue;
-            (uint256 e, uint256 m) = Clearing.settle(r, side, tick, quantityWh);
-            energy += e;
-            money += m;
+        uint256 count = a.count;
+        uint256 word = a.first;
+        unchecked {
+            // At most 100 orders of 2**55 units each: no sum overflows.
+            for (uint256 i = 0; i < count; ++i) {
+                if (i != 0) {
+                    uint256 lane = (i - 1) % OrderCodec.PER_WORD;
+                    word = lane == 0 ? _furtherOrders[account][(i - 1) / OrderCodec.PER_WORD] : word >> OrderCodec.BITS;
+                }
+                (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(word);
+                if (quantityWh == 0) continue;
+                (uint256 e, uint256 m) = Clearing.settle(r, side, tick, quantityWh);
+                energy += e;
+                money += m;
+            }
         }
     }
 
@@ -389,7 +399,8 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc ITrading
     function setAccount(address account, uint8 status, uint8 zone) external restricted {
-        if (!_zones[zone].open) revert UnknownZone(zone);
+        if (status != Accounts.ACTIVE && status != Accounts.SUSPENDED) revert InvalidStatus(status);
+        if (!Zones.unpack(_zones[zone]).open) revert UnknownZone(zone);
         (Accounts.Account memory a, ) = _settled(account);
         if (a.zone != zone && a.count != 0) revert UnsettledOrders(account, a.epoch);
         a.status = status;
@@ -439,28 +450,34 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc ITrading
     function openZone(uint8 zone, uint32 orderCap) external restricted {
-        Zone storage z = _zones[zone];
+        Zones.Zone memory z = Zones.unpack(_zones[zone]);
         if (z.open) revert ZoneAlreadyOpen(zone);
-        z.open = true;
-        z.cleared = true;
-        z.orderCap = orderCap;
-        emit ZoneSet(zone, false, orderCap);
+        (z.open, z.cleared) = (true, true);
+        _setZone(zone, z, orderCap);
     }
 
     /// @inheritdoc ITrading
     function setOrderCap(uint8 zone, uint32 orderCap) external restricted {
-        Zone storage z = _zones[zone];
-        if (!z.open) revert UnknownZone(zone);
-        z.orderCap = orderCap;
-        emit ZoneSet(zone, z.paused, orderCap);
+        _setZone(zone, _openZone(zone), orderCap);
     }
 
     /// @inheritdoc ITrading
     function setPaused(uint8 zone, bool paused) external restricted {
-        Zone storage z = _zones[zone];
-        if (!z.open) revert UnknownZone(zone);
+        Zones.Zone memory z = _openZone(zone);
         z.paused = paused;
-        emit ZoneSet(zone, paused, z.orderCap);
+        _setZone(zone, z, z.orderCap);
+    }
+
+    function _openZone(uint8 zone) private view returns (Zones.Zone memory z) {
+        z = Zones.unpack(_zones[zone]);
+        if (!z.open) revert UnknownZone(zone);
+    }
+
+    function _setZone(uint8 zone, Zones.Zone memory z, uint256 orderCap) private {
+        if (orderCap > Zones.MAX_COUNT) revert InvalidOrderCap(orderCap, Zones.MAX_COUNT);
+        z.orderCap = orderCap;
+        _zones[zone] = z.pack();
+        emit ZoneSet(zone, z.paused, uint32(orderCap));
     }
 
     // -------------------------------------------------------------------- views
@@ -548,20 +565,20 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc ITrading
     function zoneOf(uint8 zone) external view returns (ZoneView memory) {
-        Zone memory z = _zones[zone];
-        return ZoneView(z.open, z.paused, z.epoch, z.cleared, z.countedOrders, z.orderCap);
+        Zones.Zone memory z = Zones.unpack(_zones[zone]);
+        return ZoneView(z.open, z.paused, uint32(z.epoch), z.cleared, uint32(z.counted), uint32(z.orderCap));
     }
 
     /// @inheritdoc ITrading
     function clearingDue(uint8 zone) external view returns (bool due, uint256 epoch) {
-        Zone memory z = _zones[zone];
-        return (_isDue(z, currentEpoch()), z.epoch);
+        Zones.Zone memory z = Zones.unpack(_zones[zone]);
+        return (z.isDue(currentEpoch()), z.epoch);
     }
 
     /// @dev Result of an ended epoch; one that waits to be cleared is worked out from the book.
     function _resultOf(uint256 zoneId, uint256 epoch) private view returns (Clearing.Result memory r) {
-        Zone memory zone = _zones[zoneId];
-        if (zone.epoch == epoch && _isDue(zone, currentEpoch())) return _books[zoneId].clear(epoch);
+        Zones.Zone memory zone = Zones.unpack(_zones[zoneId]);
+        if (zone.epoch == epoch && zone.isDue(currentEpoch())) return _books[zoneId].clear(epoch);
         return Clearing.unpack(_results[_key(zoneId, epoch)]);
     }
 
@@ -589,10 +606,9 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         else _moneyTotal = uint128(total + units);
     }
 
-    function _requireActive(address account, uint256 word) private pure {
-        uint256 status = Accounts.unpack(word).status;
-        if (status == Accounts.UNKNOWN) revert NotRegistered(account);
-        if (status != Accounts.ACTIVE) revert AccountSuspended(account);
+    function _requireActive(address account, Accounts.Account memory a) private pure {
+        if (a.status == Accounts.UNKNOWN) revert NotRegistered(account);
+        if (a.status != Accounts.ACTIVE) revert AccountSuspended(account);
     }
 
     function _requireValid(uint256 tick, uint256 quantityWh) private pure {

@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+
 from busbar import tools
 from busbar.chain import Account, Call, Chain, KeySigner, Outcome, create_orders_call
 from busbar.deployment import Parameters, deploy, parameters_path
@@ -259,10 +260,10 @@ class SimulatedMeter:
     export_wh: int
 
     def read(self, import_wh: int = 0, export_wh: int = 0, at: int | None = None) -> SignedReading:
-        """Signs the registers after growing by so much, at `at` or the chain's present time."""
+        """Signs the registers after growing by so much, at `at` or the time of the chain's next block."""
         self.import_wh += import_wh
         self.export_wh += export_wh
-        at = self.market.chain.head().timestamp if at is None else at
+        at = self.market.chain.head().timestamp + 1 if at is None else at
         return self.market.signed(self.meter_id, self.key, at, self.import_wh, self.export_wh)
 
 
@@ -272,7 +273,12 @@ def reverts(error, **values):
     with pytest.raises(error) as caught:
         yield caught
     assert type(caught.value) is error
-    assert {name: caught.value.values[name] for name in values} == values
+    assert {name: _plain(caught.value.values[name]) for name in values} == {n: _plain(v) for n, v in values.items()}
+
+
+def _plain(value):
+    """Addresses compare whatever their case."""
+    return value.lower() if isinstance(value, str) and value.startswith("0x") else value
 
 
 def bid(tick: int, energy_wh: int) -> Order:

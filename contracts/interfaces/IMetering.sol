@@ -145,7 +145,7 @@ interface IMetering {
     function retireFromWallet(uint256 energyWh) external;
 
     /// @notice As `retire`, without limit, for accounts with auto-retire on. Anyone; accounts with nothing
-    ///         to retire are passed over.
+    ///         to retire are passed over. Naming an account twice may revert with MoreThanOutstanding.
     /// @return retiredWh What was burnt in all.
     function retireFor(address[] calldata accounts) external returns (uint256 retiredWh);
 
@@ -155,17 +155,29 @@ interface IMetering {
     /// @notice Allows keepers to retire for the caller, or no longer. On unless switched off.
     function setAutoRetire(bool enabled) external;
 
-    /// @notice Registry: a meter joined.
-    function openRegister(bytes32 meterId, uint64 importWh, uint64 exportWh) external;
+    /// @notice Registry: a meter joined, with its initial registers.
+    function openMeter(
+        bytes32 meterId,
+        address owner,
+        address key,
+        uint40 ratedImportW,
+        uint40 ratedExportW,
+        uint64 importWh,
+        uint64 exportWh
+    ) external;
 
     /// @notice Registry: another device took a meter's place.
-    function replaceRegister(
+    function replaceMeter(
         bytes32 meterId,
+        address newKey,
         uint64 finalImportWh,
         uint64 finalExportWh,
         uint64 initialImportWh,
         uint64 initialExportWh
     ) external;
+
+    /// @notice Registry: a meter's readings are refused from now on.
+    function closeMeter(bytes32 meterId) external;
 
     /// @notice Newest accepted reading of each meter.
     function registersOf(bytes32[] calldata meterIds) external view returns (Register[] memory);
@@ -178,6 +190,9 @@ interface IMetering {
 
     /// @notice How many ids were given.
     function parkedCount() external view returns (uint256);
+
+    /// @notice Whether the meter's present key signed this reading; says nothing of whether it counts.
+    function isAuthentic(SignedReading calldata reading) external view returns (bool);
 
     /// @notice EIP-712 digest that a meter signs.
     function readingDigest(

@@ -64,17 +64,14 @@ interface IOracleClient {
         bytes32 indexed subject
     );
     /// @notice Data was delivered; `data` as handed to `fulfillEnergyData`.
-    event EnergyDataFulfilled(
-        bytes32 indexed requestId,
-        address indexed operator,
-        bytes32 indexed subject,
-        bytes data
-    );
+    event EnergyDataFulfilled(bytes32 indexed requestId, address indexed operator, bytes32 indexed subject, bytes data);
     /// @notice A request was given up after 100 blocks.
     event RequestTimedOut(bytes32 indexed requestId);
 
     /// @notice Only active participants and oracle operators may ask.
     error NotAllowedToRequest(address account);
+    /// @notice An account has so many requests pending: wait for them.
+    error TooManyRequests(address account, uint256 maximum);
     /// @notice No meter has this id.
     error UnknownMeter(bytes32 meterId);
     /// @notice A datum needs a name.
@@ -111,9 +108,7 @@ interface IOracleClient {
     /// @notice Chainlink AutomationCompatible: whether upkeep is needed, and which.
     /// @param checkData Empty for zone 1 and the first 100 participants, or
     ///        abi.encode(uint8 zone, uint256 offset, uint256 limit) for others.
-    function checkUpkeep(
-        bytes calldata checkData
-    ) external view returns (bool upkeepNeeded, bytes memory performData);
+    function checkUpkeep(bytes calldata checkData) external view returns (bool upkeepNeeded, bytes memory performData);
 
     /// @notice Chainlink AutomationCompatible: does what `checkUpkeep` found. Anyone; everything is checked again.
     /// @param performData abi.encode(Upkeep, bytes payload).

@@ -60,7 +60,7 @@ interface IRegistry {
         bytes32 ref;
     }
 
-    /// @notice A meter. Two storage words and both are read with every reading.
+    /// @notice A meter.
     struct Meter {
         /// Address of the key that signs its readings.
         address key;
@@ -111,8 +111,6 @@ interface IRegistry {
     /// @notice A meter's readings are refused from now on.
     event MeterRevoked(bytes32 indexed meterId);
 
-    /// @notice `connect` was called before.
-    error AlreadyConnected();
     /// @notice The zero address is not an account.
     error ZeroAddress();
     /// @notice The account is a participant already.
@@ -133,9 +131,6 @@ interface IRegistry {
     error InvalidMeter(bytes32 meterId, string field);
     /// @notice The key signs for another meter.
     error KeyInUse(address key, bytes32 meterId);
-
-    /// @notice Regulator: names the contracts to tell of participants and meters. Once.
-    function connect(address trading, address metering) external;
 
     /// @notice Distributor: a participant joins a zone, active.
     /// @param ref Opaque reference into the distributor's records; no personal data.
@@ -175,9 +170,6 @@ interface IRegistry {
 
     /// @notice A meter's record; all zero for an unknown id.
     function meterOf(bytes32 meterId) external view returns (Meter memory);
-
-    /// @notice The meters' records, for whoever needs many at once.
-    function metersFor(bytes32[] calldata meterIds) external view returns (Meter[] memory);
 
     /// @notice The meter for which a key signs; zero if none.
     function meterOfKey(address key) external view returns (bytes32);

@@ -15,8 +15,8 @@ pragma solidity 0.8.35;
 /// What one must know
 /// - Settlement is lazy. An account's balances change when it acts again or is settled by `settle`; views
 ///   always show balances as if settled now. There is nothing to claim.
-/// - An ended epoch is cleared by whoever comes first: a keeper, or the first order, withdrawal or
-///   settlement of a later epoch. The result is the same whoever it is.
+/// - An ended epoch is cleared by whoever comes first: a keeper, the first order of a later epoch, or the
+///   withdrawal, settlement or retirement of an account that had orders in it. The result is the same.
 /// - A price without volume does not exist: an epoch without trade has no price.
 /// - Last-minute cancels are allowed unless the market was deployed with a cancel cut-off.
 ///
@@ -109,8 +109,13 @@ interface ITrading {
 
     /// @notice The tick value cannot be split into half ticks of one micro-Wh exactly.
     error TickNotRepresentable(uint256 tickWei);
-    /// @notice Genesis lies in the future, or the epoch length is zero.
+    /// @notice Genesis lies in the future, the epoch length is zero, or epoch numbers would outgrow their 27 bits
+    ///         within ten years.
     error InvalidEpochs(uint256 genesis, uint256 epochSeconds);
+    /// @notice Cancelling would be closed all the time.
+    error InvalidCancelCutoff(uint256 cutoffSeconds, uint256 epochSeconds);
+    /// @notice A participant is active (1) or suspended (2).
+    error InvalidStatus(uint8 status);
     /// @notice Registry does not know this account.
     error NotRegistered(address account);
     /// @notice A distributor suspended this account: it may cancel, settle and withdraw only.
@@ -121,7 +126,9 @@ interface ITrading {
     error ZoneAlreadyOpen(uint8 zone);
     /// @notice The regulator paused this zone: no new orders.
     error ZonePaused(uint8 zone);
-    /// @notice A zone moves only with nothing unsettled; wait for the epoch's end.
+    /// @notice The cap is too large; 0 means none.
+    error InvalidOrderCap(uint256 orderCap, uint256 maximum);
+    /// @notice A zone moves only without orders in the open epoch, cancelled ones included: wait for its end.
     error UnsettledOrders(address account, uint256 epoch);
     /// @notice The amount is not a whole number of accounting units of `unitWei`; nothing is ever rounded away.
     error InexactAmount(Asset asset, uint256 amountWei, uint256 unitWei);

@@ -26,6 +26,9 @@ library Accounts {
     /// @notice Largest energy held market-wide, in micro-Wh: 1.15 TWh.
     uint256 internal constant MAX_ENERGY = (1 << 60) - 1;
 
+    /// @notice Largest epoch number.
+    uint256 internal constant MAX_EPOCH = (1 << 27) - 1;
+
     /// @notice Registry has not told of this account.
     uint256 internal constant UNKNOWN = 0;
     /// @notice May do everything.

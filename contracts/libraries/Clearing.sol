@@ -88,8 +88,8 @@ library Clearing {
         (uint256 lockedEnergy, uint256 lockedMoney) = escrow(side, tick, quantityWh);
         if (r.volumeWh == 0) return (lockedEnergy, lockedMoney);
         unchecked {
-            // No overflow: q units < 2**44, R < 2**38, doubled price < 2**11. No underflow: R <= M, and a
-            // bid that fills has 2 x tick >= the doubled price.
+            // No overflow: q units < 2**44, R < 2**38, doubled price < 2**11. No underflow: R <= M, and no bid
+            // fills below the price.
             uint256 price2 = r.lower + r.upper;
             uint256 units = quantityWh * ENERGY_UNITS_PER_WH;
             bool marginal = tick == r.lower && r.lower == r.upper;
@@ -98,7 +98,7 @@ library Clearing {
                     // [R2] the bid gets floor(f) and pays ceil(f p), f = units x R / M.
                     energy = (units * r.filledWh) / r.offeredWh;
                     money = lockedMoney - _ceilDiv(units * r.filledWh * price2, r.offeredWh);
-                } else if (marginal || tick > r.lower) {
+                } else if (2 * tick >= price2) {
                     // [R3] whole fills are exact.
                     energy = units;
                     money = lockedMoney - units * price2;
@@ -110,7 +110,7 @@ library Clearing {
                     // [R2] the ask gives ceil(f) and receives floor(f p).
                     energy = lockedEnergy - _ceilDiv(units * r.filledWh, r.offeredWh);
                     money = (units * r.filledWh * price2) / r.offeredWh;
-                } else if (marginal || tick < r.upper) {
+                } else if (2 * tick <= price2) {
                     // [R3]
                     money = units * price2;
                 } else {
