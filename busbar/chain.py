@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -23,9 +23,7 @@ from eth_account import Account as EthAccount
 from eth_account.signers.local import LocalAccount
 from eth_utils.abi import abi_to_signature
 from eth_utils.crypto import keccak
-from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
-from web3.contract import Contract
 from web3.exceptions import Web3Exception
 from web3.types import RPCEndpoint
 
@@ -41,7 +39,7 @@ TRANSACTION_GAS_CAP = 16_777_216
 ROLL_GAS = 170_000
 """Room for clearing an ended epoch: a call simulated just before an epoch's end may have to do it just after."""
 
-CONTRACTS = ("Authority", "GridToken", "BahtToken", "Registry", "Trading", "Metering", "OracleClient")
+CONTRACTS = ("Authority", "GridToken", "BahtToken", "Trading", "Metering", "Registry", "OracleClient")
 
 
 class ChainUnreachableError(errors.BusbarError):
@@ -258,6 +256,35 @@ def _functions(abi: Sequence[Any]) -> dict[tuple[str, int], _Function]:
     }
 
 
+class _EventKind:
+    """One kind of event and how its logs are read; web3.py's own way takes milliseconds a log."""
+
+    def __init__(self, contract: str, name: str, abi: Any) -> None:
+        self.contract = contract
+        self.name = name
+        self._indexed = [parameter for parameter in abi["inputs"] if parameter["indexed"]]
+        self._data = [parameter for parameter in abi["inputs"] if not parameter["indexed"]]
+        self._data_types = [_type_of(parameter) for parameter in self._data]
+
+    def decode(self, log: dict[str, Any]) -> dict[str, Any]:
+        """The event's values by name; structs are dictionaries, addresses have their checksum."""
+        values = {
+            parameter["name"]: _named(parameter, abi_decode([parameter["type"]], bytes.fromhex(topic[2:]))[0])
+            for parameter, topic in zip(self._indexed, log["topics"][1:], strict=True)
+        }
+        data = abi_decode(self._data_types, bytes.fromhex(log["data"][2:]))
+        values |= {p["name"]: _named(p, value) for p, value in zip(self._data, data, strict=True)}
+        return values
+
+
+def _named(parameter: Any, value: Any) -> Any:
+    """A decoded value, its structs turned into dictionaries."""
+    if parameter["type"] == "tuple":
+        return {c["name"]: _named(c, part) for c, part in zip(parameter["components"], value, strict=True)}
+    return _checksummed(_type_of(parameter), value)
+
+
+@cache
 def load_artifact(name: str) -> dict[str, Any]:
     """A contract's ABI and bytecode as compiled.
 
@@ -369,7 +396,6 @@ class Chain:
         self.after_send = after_send
         self.timeout_s = timeout_s
         self.addresses: dict[str, str] = {}
-        self._contracts: dict[str, Contract] = {}
         self._functions: dict[str, dict[tuple[str, int], _Function]] = {}
         self.chain_id = int(self.node.request("eth_chainId"), 16)
         if chain_id is not None and chain_id != self.chain_id:
@@ -381,9 +407,7 @@ class Chain:
         """Names a contract's address."""
         self.addresses[name] = str(Web3.to_checksum_address(address))
         self._functions[name] = _functions(load_artifact(name)["abi"])
-        self._contracts[name] = self.node.web3.eth.contract(
-            address=Web3.to_checksum_address(address), abi=load_artifact(name)["abi"]
-        )
+        self.__dict__.pop("_event_kinds", None)
 
     # ------------------------------------------------------------------ reading
 
@@ -491,18 +515,14 @@ class Chain:
 
     def events(self, names: Iterable[tuple[str, str]], first_block: int, last_block: int) -> list[Event]:
         """Events of the named kinds (contract, event), in order of the chain."""
+        wanted = set(names)
         topics: dict[str, list[str]] = {}
-        for contract, name in names:
-            abi = self._contracts[contract].events[name]._get_event_abi()  # noqa: SLF001  (web3 offers no other)
-            topics.setdefault(contract, []).append("0x" + keccak(text=abi_to_signature(abi)).hex())
+        for (contract, topic), kind in self._event_kinds.items():
+            if (kind.contract, kind.name) in wanted:
+                topics.setdefault(contract, []).append(topic)
         found: list[Event] = []
-        for contract, first in topics.items():
-            query = {
-                "address": self.addresses[contract],
-                "topics": [first],
-                "fromBlock": hex(first_block),
-                "toBlock": hex(last_block),
-            }
+        for address, first in topics.items():
+            query = {"address": address, "topics": [first], "fromBlock": hex(first_block), "toBlock": hex(last_block)}
             found += self.decode_logs(self.node.request("eth_getLogs", query))
         return sorted(found, key=lambda event: (event.block, event.log_index))
 
@@ -510,32 +530,28 @@ class Chain:
         """The events in raw logs; logs of contracts or kinds we do not know are passed over."""
         found = []
         for log in logs:
-            known = self._event_kinds.get((log["address"].lower(), str(log["topics"][0])))
-            if known is None:
-                continue
-            contract, name = known
-            args = self._contracts[contract].events[name]().process_log(_to_log(log))["args"]
-            found.append(
-                Event(
-                    contract,
-                    name,
-                    dict(args),
-                    int(log["blockNumber"], 16),
-                    int(log["logIndex"], 16),
-                    log["transactionHash"],
+            kind = self._event_kinds.get((log["address"].lower(), str(log["topics"][0]))) if log["topics"] else None
+            if kind is not None:
+                found.append(
+                    Event(
+                        kind.contract,
+                        kind.name,
+                        kind.decode(log),
+                        int(log["blockNumber"], 16),
+                        int(log["logIndex"], 16),
+                        log["transactionHash"],
+                    )
                 )
-            )
         return found
 
     @cached_property
-    def _event_kinds(self) -> dict[tuple[str, str], tuple[str, str]]:
-        kinds = {}
-        for name, contract in self._contracts.items():
-            for entry in contract.abi:
-                if entry["type"] == "event":
-                    topic = "0x" + keccak(text=abi_to_signature(entry)).hex()
-                    kinds[(self.addresses[name].lower(), topic)] = (name, entry["name"])
-        return kinds
+    def _event_kinds(self) -> dict[tuple[str, str], "_EventKind"]:
+        return {
+            (address.lower(), "0x" + keccak(text=abi_to_signature(entry)).hex()): _EventKind(name, entry["name"], entry)
+            for name, address in self.addresses.items()
+            for entry in load_artifact(name)["abi"]
+            if entry["type"] == "event"
+        }
 
     # ------------------------------------------------------------------ sending
 
@@ -600,8 +616,8 @@ class Chain:
             BusbarError: The constructor refused, or the node.
         """
         artifact = load_artifact(name)
-        factory = self.node.web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-        data = factory.constructor(*args).data_in_transaction
+        constructor: Any = next((e for e in artifact["abi"] if e["type"] == "constructor"), {"inputs": []})
+        data = artifact["bytecode"] + abi_encode([_type_of(p) for p in constructor["inputs"]], list(args)).hex()
         gas = int(self.node.request("eth_estimateGas", {"from": signer.address, "data": data}), 16)
         sent = self.broadcast([(signer, {"data": data, "gas": min(gas * 5 // 4, TRANSACTION_GAS_CAP)})])[0]
         if isinstance(sent, errors.BusbarError):
@@ -752,16 +768,3 @@ def _to_result(values: Sequence[int]) -> Result:
 
 def _by_tick(volumes: Sequence[int]) -> dict[int, int]:
     return {tick: volume for tick, volume in enumerate(volumes, start=1) if volume}
-
-
-def _to_log(log: dict[str, Any]) -> Any:
-    return {
-        **log,
-        "topics": [HexBytes(topic) for topic in log["topics"]],
-        "data": HexBytes(log["data"]),
-        "blockNumber": int(log["blockNumber"], 16),
-        "logIndex": int(log["logIndex"], 16),
-        "transactionIndex": int(log["transactionIndex"], 16),
-        "transactionHash": HexBytes(log["transactionHash"]),
-        "blockHash": HexBytes(log["blockHash"]),
-    }

@@ -59,7 +59,7 @@ PERMISSIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "Metering": {
         "minter": ("submitReadings",),
         "distributor": ("releaseParked", "rejectParked"),
-        "registry": ("openRegister", "replaceRegister"),
+        "registry": ("openMeter", "replaceMeter", "closeMeter"),
     },
     "OracleClient": {"oracle operator": ("fulfillEnergyData",)},
 }
@@ -314,7 +314,6 @@ def deploy(
     step = _Step(chain, signer, record, path, say)
     for name in CONTRACTS:
         _deploy_contract(step, name, _arguments(step, parameters, name))
-    _connect_registry(step)
     _open_zones(step, parameters)
     _set_permissions(step)
     _grant_roles(step, parameters)
@@ -373,7 +372,9 @@ def _arguments(step: _Step, parameters: Parameters, name: str) -> list[Any]:
                 market["cancel_cutoff_s"],
             ]
         case "Metering":
-            return [at["Authority"], at["Registry"], at["Trading"], at["GridToken"]]
+            return [at["Authority"], at["Trading"], at["GridToken"]]
+        case "Registry":
+            return [at["Authority"], at["Trading"], at["Metering"]]
         case "OracleClient":
             return [at["Authority"], at["Registry"], at["Trading"], at["Metering"], ROLES["oracle operator"]]
         case _:
@@ -413,12 +414,6 @@ def _change(step: _Step, call: Call, text: str) -> None:
     step.say(text)
 
 
-def _connect_registry(step: _Step) -> None:
-    at = step.chain.addresses
-    if int(step.chain.view("Registry", "trading"), 16) == 0:
-        _change(step, Call("Registry", "connect", (at["Trading"], at["Metering"])), "Registry connected")
-
-
 def _open_zones(step: _Step, parameters: Parameters) -> None:
     for zone in parameters.zones:
         if not step.chain.zone(zone.id).open:
@@ -436,7 +431,7 @@ def _set_permissions(step: _Step) -> None:
             missing = [s for s, role_id in zip(selectors, held, strict=True) if role_id != ROLES[role]]
             if missing:
                 call = Call("Authority", "setTargetFunctionRole", (target, missing, ROLES[role]))
-                _change(step, call, f"{contract}: {', '.join(functions)} for {role}s only")
+                _change(step, call, f"{contract}: {', '.join(functions)} for role {role!r} only")
 
 
 def _selector(contract: str, function: str) -> bytes:
