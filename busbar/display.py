@@ -1,7 +1,7 @@
 """What a replay shows while it runs: a progress bar and the newest epochs with price, volume and gas."""
 
 from collections import deque
-from typing import Any
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -35,12 +35,12 @@ class LiveDisplay:
         self._newest: deque[replays.Progress] = deque(maxlen=SHOWN)
         self._live = Live(self._picture(), console=console, refresh_per_second=8, transient=True)
 
-    def __enter__(self) -> "LiveDisplay":
+    def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._live.stop()
 

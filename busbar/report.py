@@ -12,6 +12,7 @@ import base64
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -26,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from busbar.results import EpochRow, Model, ParticipantRow, ReadingRow, Run, TickVolume, TradeRow
+from busbar.tools import ToolMissing, project_root
 from busbar.units import ENERGY_UNITS_PER_WH as UWH_PER_WH
 from busbar.units import price as price_text
 
@@ -47,11 +49,13 @@ FLOW_NODES = 10
 """Sellers and buyers with a band of their own in the flow chart; the rest is summed up."""
 CONSOLE_ROWS = 30
 """Participants listed in the terminal; the rest is summed up."""
+ROUNDING_UTHB = 1_000
+"""A tenth of a satang: what a bill may differ from its lines because each was rounded on its own."""
 WIDE_CONSOLE = 100
 """Columns from which the terminal shows grid import too."""
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
-_ECHARTS = Path(__file__).resolve().parent.parent / "node_modules" / "echarts" / "dist" / "echarts.min.js"
+_ECHARTS = Path("node_modules") / "echarts" / "dist" / "echarts.min.js"
 
 _CSV_UNITS = {"orders": "orders_count", "price2": "price2_half_ticks", "interval_end": "interval_end_unix_s"}
 """Fields of `busbar.results` whose name is short of its unit, and their column's name."""
@@ -61,6 +65,7 @@ _MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _MINUS = "\N{MINUS SIGN}"
+_WHOLE_NUMBER = re.compile(r"(?<![\w.,])[1-9][0-9]{3,99}(?!\w|[.,]\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +175,11 @@ def write_report(run: Run, folder: Path) -> ReportFiles:
     """Write `run.json`, `report.html` and the four CSV files into a folder, which is made if missing.
 
     Raises:
-        FileNotFoundError: The chart library is not in `node_modules`; the message names the command.
+        ToolMissing: The chart library is not in `node_modules`; nothing is written.
         OSError: The folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     page = _page(run)
+    folder.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(
         html=folder / REPORT_FILE,
         run=run.save(folder),
@@ -243,9 +248,8 @@ def _price_range(run: Run, ticks: Iterable[int]) -> str:
 
 
 def _grouped(text: str) -> str:
-    """Separate the thousands of a whole number; leave any other text alone."""
-    digits = text.removeprefix("-")
-    return f"{int(text):,}" if digits.isascii() and digits.isdigit() and len(digits) < 100 else text
+    """Separate the thousands of the whole numbers in a text, such as an audit's "20000 GRID, 5 quote"."""
+    return _WHOLE_NUMBER.sub(lambda match: f"{int(match[0]):,}", text)
 
 
 def _days(days: Sequence[str]) -> str:
@@ -263,6 +267,16 @@ def _days(days: Sequence[str]) -> str:
 
 def _members(run: Run) -> list[ParticipantRow]:
     return [row for row in run.participants if row.role != "utility"]
+
+
+def _grid_wh(row: ParticipantRow) -> int:
+    """What the bill charges as grid import, whether or not there is still time to cover it."""
+    return row.grid_import_wh + row.outstanding_wh
+
+
+def _title(run: Run) -> str:
+    name = run.community.name
+    return f"{name[:1].upper()}{name[1:]}"
 
 
 def _plural(count: int, noun: str) -> str:
@@ -335,21 +349,22 @@ def _page(run: Run) -> str:
         "grouped": _grouped,
         "plural": _plural,
     }
-    try:
-        library = _ECHARTS.read_text(encoding="utf-8").strip()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{_ECHARTS.name} is missing at {_ECHARTS}: run `make setup`") from error
+    library_file = project_root() / _ECHARTS
+    if not library_file.is_file():
+        raise ToolMissing(f"{library_file.name} is missing at {library_file}: run `make setup`")
+    library = library_file.read_text(encoding="utf-8").strip()
     program = (_TEMPLATES / "report.js").read_text(encoding="utf-8").strip()
     scripts = [_script(library), _script(program)]
     sums = figures(run)
     members = _members(run)
     flows = _flow_matrix(run)
+    bills = _bills(run, members)
     return environment.get_template(
         "report.html"
     ).render(
         run=run,
         sums=sums,
-        title=f"{run.community.name}, {_days(run.run.days)}",
+        name=_title(run),
         days=_days(run.run.days),
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         library=scripts[0][0],
@@ -373,9 +388,12 @@ def _page(run: Run) -> str:
         day_of=lambda stamp: stamp[:10],
         buyback=_price_range(run, (epoch.buyback_tick for epoch in run.epochs)),
         retail=_price_range(run, (epoch.retail_tick for epoch in run.epochs)),
+        grid_wh=_grid_wh,
+        grid_total_wh=sum(_grid_wh(row) for row in members),
         members=members,
         utilities=[row for row in run.participants if row.role == "utility"],
-        bills=_bills(run, members),
+        bills=bills,
+        with_vat=any(line.label.startswith("VAT") for bill in bills for line in bill.lines),
         flows=flows,
         files=[PARTICIPANTS_FILE, EPOCHS_FILE, TRADES_FILE, READINGS_FILE, "run.json"],
         echarts_licence="Apache-2.0",
@@ -482,7 +500,7 @@ def _flow_matrix(run: Run) -> _Flows:
     matrix = [[0] * len(buyer_labels) for _ in seller_labels]
     for flow in run.flows:
         matrix[sellers[flow.seller]][buyers[flow.buyer]] += flow.energy_wh
-    utilities = {row.account for row in run.participants if row.role == "utility"}
+    utilities = {who for row in run.participants if row.role == "utility" for who in (row.account, row.name)}
     own = len(buyer_labels) - (len(buyer_labels) < len(buyers))
     shown = [place for who, place in buyers.items() if who in utilities and place < own]
     return _Flows(seller_labels, buyer_labels, matrix, shown)
@@ -513,45 +531,40 @@ def _bills(run: Run, members: Sequence[ParticipantRow]) -> list[_Bill]:
 
 
 def _bill_lines(run: Run, row: ParticipantRow) -> list[_Line]:
-    grid_wei = row.grid_cost_uthb * WEI_PER_UTHB
     lines = [
-        _line("Grid import at tariff", row.grid_import_wh * UWH_PER_WH, grid_wei),
-        _line("Bought in the market", row.bought_uwh, row.paid_wei),
-        _line("Sold in the market", row.sold_uwh, -row.earned_wei),
+        ("Grid import at tariff", _grid_wh(row) * UWH_PER_WH, row.grid_cost_uthb * WEI_PER_UTHB),
+        ("Bought in the market", row.bought_uwh, row.paid_wei),
+        ("Sold in the market", row.sold_uwh, -row.earned_wei),
     ]
-    rest = row.bill_uthb * WEI_PER_UTHB - grid_wei - row.paid_wei + row.earned_wei
-    lines += _rest_lines(run, row.grid_cost_uthb, rest)
-    return [*lines, _Line("Bill", "", "", _thb(row.bill_uthb), total=True)]
+    return _itemised(run, lines, "Bill", row.bill_uthb)
 
 
 def _baseline_lines(run: Run, row: ParticipantRow) -> list[_Line]:
-    retail_wei = row.retail_only_cost_uthb * WEI_PER_UTHB
-    buyback_wei = row.buyback_only_income_uthb * WEI_PER_UTHB
     lines = [
-        _line("All import at tariff", row.import_wh * UWH_PER_WH, retail_wei),
-        _line("All export at buyback", row.export_wh * UWH_PER_WH, -buyback_wei),
+        ("All import at tariff", row.import_wh * UWH_PER_WH, row.retail_only_cost_uthb * WEI_PER_UTHB),
+        ("All export at buyback", row.export_wh * UWH_PER_WH, -row.buyback_only_income_uthb * WEI_PER_UTHB),
     ]
-    rest = row.baseline_bill_uthb * WEI_PER_UTHB - retail_wei + buyback_wei
-    lines += _rest_lines(run, row.retail_only_cost_uthb, rest)
-    return [*lines, _Line("Bill without the market", "", "", _thb(row.baseline_bill_uthb), total=True)]
+    return _itemised(run, lines, "Bill without the market", row.baseline_bill_uthb)
 
 
-def _line(label: str, uwh: int, wei: int) -> _Line:
-    return _Line(label, _uwh(uwh), _mean_price(abs(wei), uwh) if uwh else "", _wei(wei))
+def _itemised(run: Run, energies: Sequence[tuple[str, int, int]], total: str, total_uthb: int) -> list[_Line]:
+    """A bill's lines: the grid's, always first, then what there is of the others, then VAT, then the total.
 
-
-def _rest_lines(run: Run, grid_uthb: int, rest_wei: int) -> list[_Line]:
-    """What a bill adds to its energy lines: VAT if that is what it is, else named as unexplained charges.
-
-    Below two micro-THB it is the rounding of the sums themselves, and no line.
+    VAT is what the total adds to the lines, so that they always add up; if that is not VAT, the line says so.
     """
-    tolerance = 2 * WEI_PER_UTHB
-    if abs(rest_wei) <= tolerance:
-        return []
-    vat = run.tariff.vat_percent
-    is_vat = abs(rest_wei - -(-grid_uthb * vat // 100) * WEI_PER_UTHB) <= tolerance
-    label = f"VAT {vat} % on grid import" if is_vat else "Other charges (VAT, service, rounding)"
-    return [_Line(label, "", "", _wei(rest_wei))]
+    lines = [
+        _Line(label, _uwh(uwh), _mean_price(abs(wei), uwh) if uwh else "", _wei(wei))
+        for n, (label, uwh, wei) in enumerate(energies)
+        if n == 0 or uwh or wei
+    ]
+    rest_uthb = total_uthb - _ratio(sum(wei for _, _, wei in energies), WEI_PER_UTHB)
+    if abs(rest_uthb) > ROUNDING_UTHB:
+        vat = run.tariff.vat_percent
+        vat_uthb = _ratio(energies[0][2] * vat, 100 * WEI_PER_UTHB)
+        is_vat = abs(rest_uthb - vat_uthb) <= ROUNDING_UTHB
+        label = f"VAT {vat} % on grid import" if is_vat else "Other charges (VAT, service, rounding)"
+        lines.append(_Line(label, "", "", _thb(rest_uthb)))
+    return [*lines, _Line(total, "", "", _thb(total_uthb), total=True)]
 
 
 # ---- the terminal ---------------------------------------------------------------------------------------------
@@ -567,9 +580,7 @@ def print_summary(run: Run, console: Console, report: Path | None = None) -> Non
     """
     sums = figures(run)
     console.print()
-    console.print(
-        Text(_plain(f"{run.community.name}, {_days(run.run.days)}"), style="bold"), highlight=False, soft_wrap=True
-    )
+    console.print(Text(_plain(f"{_title(run)}, {_days(run.run.days)}"), style="bold"), highlight=False, soft_wrap=True)
     console.print(_headline(sums), highlight=False)
     console.print(_participant_table(run, sums, console.width), highlight=False)
     console.print(_gas_table(run), highlight=False)
@@ -630,7 +641,7 @@ def _participant_table(run: Run, sums: Figures, width: int) -> Table:
     for row in members[:CONSOLE_ROWS]:
         table.add_row(
             Text(_plain(row.name)),
-            *[_wh(row.grid_import_wh)] * grid,
+            *[_wh(_grid_wh(row))] * grid,
             _uwh(row.bought_uwh),
             _uwh(row.sold_uwh),
             _wei(row.paid_wei),
@@ -644,7 +655,7 @@ def _participant_table(run: Run, sums: Figures, width: int) -> Table:
     table.add_section()
     table.add_row(
         "all",
-        *[_wh(sum(row.grid_import_wh for row in members))] * grid,
+        *[_wh(sum(_grid_wh(row) for row in members))] * grid,
         _uwh(sum(row.bought_uwh for row in members)),
         _uwh(sum(row.sold_uwh for row in members)),
         _wei(sum(row.paid_wei for row in members)),

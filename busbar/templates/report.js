@@ -10,7 +10,6 @@
   const LONG = ["both sides filled whole", "demand was the longer side", "supply was the longer side"];
 
   const kwh = (wh) => (wh / 1000).toLocaleString("en", { minimumFractionDigits: 3, maximumFractionDigits: 3 });
-  const shortKwh = (wh) => Number((wh / 1000).toPrecision(4)).toLocaleString("en");
   const roundKwh = (wh) => (wh / 1000).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
   const thb = (tick, digits = 2) => (tick * tickThb).toFixed(digits);
   const price = (price2) => ((price2 * tickThb) / 2).toFixed(3);
@@ -78,9 +77,12 @@
       .join("") +
     "</table>";
 
+  // A few bands need less room than the style sheet has for many.
+  const FLOW_ROOM_PX = 90 + 70 * Math.max(flows.sellers.length, flows.buyers.length);
+  if (byId("chart-flows")) byId("chart-flows").style.maxHeight = `${FLOW_ROOM_PX}px`;
   // On A4 less its margins, at 96 dpi; heights as in the style sheet, which applies only once printing has begun.
   const PAPER_PX = 680;
-  const PAPER_HEIGHT_PX = { "chart-prices": 378, "chart-curves": 321, "chart-flows": 416 };
+  const PAPER_HEIGHT_PX = { "chart-prices": 345, "chart-curves": 290, "chart-flows": Math.min(416, FLOW_ROOM_PX) };
   const charts = new Map();
   function draw(id, option, paper) {
     const element = byId(id);
@@ -254,6 +256,7 @@
             symbol: "circle",
             symbolSize: epochs.length > 200 ? 3 : 5,
             showSymbol: true,
+            showAllSymbol: true,
             endLabel: { show: false },
           },
         ),
@@ -431,7 +434,7 @@
                   {
                     xAxis: epoch.volume / 1000,
                     lineStyle: { type: [3, 3], color: colours.quiet },
-                    label: label(`${shortKwh(epoch.volume)} kWh`, colours.quiet, "end"),
+                    label: label(`${kwh(epoch.volume)} kWh`, colours.quiet, "end"),
                   },
                 ],
               }
@@ -523,7 +526,7 @@
         group.label = epoch.day;
         select.append(group);
       }
-      const label = epoch.volume ? `${shortKwh(epoch.volume)} kWh at ${price(epoch.price2)}` : "no trade";
+      const label = epoch.volume ? `${kwh(epoch.volume)} kWh at ${price(epoch.price2)}` : "no trade";
       (group ?? select).append(new Option(`${epoch.at}  ·  ${label}`, String(i)));
     });
     select.addEventListener("change", () => choose(Number(select.value)));
