@@ -99,6 +99,8 @@ def decide(
         Orders it can pay for; none if there is no sensible trade.
     """
     floor, ceiling = max(corridor.buyback_tick, MIN_TICK), min(corridor.retail_tick, MAX_TICK)
+    if floor > MAX_TICK:
+        return []
     if role is Role.UTILITY:
         needed_wh = market_energy_uwh // ENERGY_UNITS_PER_WH * 11 // 10 + MIN_ORDER_WH
         return _affordable(account, floor, needed_wh)

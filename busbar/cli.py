@@ -125,7 +125,7 @@ def enrol(
     logs.configure()
     path = community or default_community()
     data = load_community(path)
-    intervals = data.intervals(_day(day, community) or data.available_days()[0], days)
+    _, intervals = enrolments.chosen(data, _day(day, community), days)
     parameters = Parameters.load(parameters_path(network))
     chain = connect(Record.load(record or record_path(parameters.chain_id)), url or parameters.url)
     file = out / enrolments.ENROLMENT_FILE
@@ -143,6 +143,7 @@ def enrol(
             seed=seed,
             tariff_plan=plan,
         )
+        enrolments.DatedTariff(enrolment, data).check()
         enrolment.save(out)
     outcomes = enrolments.enrol(
         chain,
@@ -151,6 +152,9 @@ def enrol(
         distributors=[signer(who, chain.chain_id) for who in parameters.roles.distributors],
         issuer=signer(parameters.roles.issuers[0], chain.chain_id),
     )
+    if outcomes and chain.head().timestamp >= enrolment.chain_start:
+        # Everything sent stands; with another start the same meters go on from the same registers.
+        raise enrolments.EnrolmentError(f"the data began while enrolling: remove {file} and enrol again")
     typer.echo(f"{len(enrolment.participants)} participants enrolled with {len(outcomes)} transactions: {file}")
 
 
@@ -234,7 +238,15 @@ def _chain(network: str, url: str | None, record: Path | None, quiet: bool) -> "
 def main() -> None:
     """The `busbar` command."""
     try:
-        app()
-    except errors.BusbarError as problem:
+        sys.exit(app(standalone_mode=False))
+    except (errors.BusbarError, OSError) as problem:
         sys.stderr.write(f"busbar: {problem}\n")
         sys.exit(1)
+    except typer.Abort:
+        sys.stderr.write("busbar: stopped\n")
+        sys.exit(130)
+    except typer.TyperException as problem:
+        # Wrong words on the command line: what is wrong in one line, or the help if there were none.
+        told = problem.format_message()
+        sys.stderr.write(told + "\n" if "\n" in told else f"busbar: {told}: see `busbar --help`\n")
+        sys.exit(2)

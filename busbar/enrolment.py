@@ -5,7 +5,7 @@ the chain; none needs to talk to another.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -98,7 +98,9 @@ class Enrolment(BaseModel):
         except FileNotFoundError:
             raise EnrolmentError(f"{path} is missing: `busbar replay --keep` or `busbar enrol` writes one") from None
         except ValidationError as problem:
-            raise EnrolmentError(f"{path}: {problem.errors()[0]['msg']}") from None
+            first = problem.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise EnrolmentError(f"{path}: {f'{where}: ' if where else ''}{first['msg']}") from None
 
     def community(self) -> Community:
         """The community it is for.
@@ -167,6 +169,17 @@ def plan(
     )
 
 
+def chosen(community: Community, day: date | None, days: int) -> tuple[date, range]:
+    """The first day and the intervals to replay; without a day, the community's first complete one.
+
+    Raises:
+        CommunityError: The community does not hold these days, or no complete day at all.
+    """
+    available = community.available_days()
+    first = day or (available[0] if available else community.start.date())
+    return first, community.intervals(first, days)
+
+
 def default_tariff_file() -> Path:
     """The dated tariffs that ship with Busbar."""
     return tools.project_root() / "data" / "tariffs" / "thailand.csv"
@@ -225,6 +238,15 @@ class DatedTariff(TariffClock):
         """Buyback and retail, rounded so that nobody offers below the one or bids above the other."""
         tariff, when = self.at(timestamp)
         return Corridor(tariff.buyback_tick, tariff.retail_limit_tick(when))
+
+    def check(self) -> None:
+        """Looks up every price a replay will need, so that it does not stop halfway.
+
+        Raises:
+            TariffError: The tariff does not hold throughout.
+        """
+        for n in range(self._enrolment.intervals + 1):
+            self.corridor(self._enrolment.chain_start + n * self._enrolment.epoch_seconds)
 
 
 def enrol(

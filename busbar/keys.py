@@ -32,7 +32,7 @@ def signer(who: str, chain_id: int) -> KeySigner:
     if who.startswith("dev:"):
         if chain_id != DEV_CHAIN_ID:
             raise KeyUnusableError(f"{who} is a published key and must not be used on chain {chain_id}")
-        if not who[4:].isdigit():
+        if not (who[4:].isascii() and who[4:].isdigit()):
             raise KeyUnusableError(f"{who!r} is no development account: write dev:0, dev:1 ...")
         return dev_signer(int(who[4:]))
     password = os.environ.get(PASSWORD_VARIABLE)
@@ -42,5 +42,5 @@ def signer(who: str, chain_id: int) -> KeySigner:
         return KeySigner.from_key(bytes(EthAccount.decrypt(json.loads(Path(who).read_text("utf-8")), password)))
     except OSError as problem:
         raise KeyUnusableError(f"the keystore {who} cannot be read: {problem.strerror}") from None
-    except (ValueError, KeyError, TypeError) as problem:
+    except (ValueError, KeyError, TypeError, NotImplementedError) as problem:
         raise KeyUnusableError(f"the keystore {who} cannot be opened: {problem}") from None

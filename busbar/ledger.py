@@ -5,16 +5,23 @@ sum and account by account, to the unit. Neither asks a contract to calculate an
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from busbar.chain import Account, Chain, Event, Imports, Register
-from busbar.clearing import Result, clear, dust, escrow, fill, histogram, settle
+from busbar.clearing import Fill, LongSide, Result, clear, dust, escrow, fill, histogram, settle
 from busbar.orders import Order, Side, order_id
 from busbar.readings import meter_id_text
 from busbar.results import AuditCheck
-from busbar.units import ENERGY_UNIT_WEI, ENERGY_UNITS_PER_WH, GRID_WEI_PER_WH, Money
+from busbar.units import (
+    ENERGY_UNIT_WEI,
+    ENERGY_UNITS_PER_WH,
+    GRACE_EPOCHS,
+    GRID_WEI_PER_WH,
+    PERIOD_EPOCHS,
+    Money,
+)
 
 KINDS: tuple[tuple[str, str], ...] = (
     ("Registry", "MeterAssigned"),
@@ -59,12 +66,14 @@ class EpochBook:
         on_chain: The result in the contract's event; None until it was cleared.
         cleared_block: Block of that event.
         clear_tx: Transaction of that event.
+        settled: Whether the epoch has ended, cleared or not, and its orders are settled in the books.
     """
 
     orders: list[PlacedOrder] = field(default_factory=list)
     on_chain: Result | None = None
     cleared_block: int = 0
     clear_tx: str = ""
+    settled: bool = False
 
     @property
     def live(self) -> list[PlacedOrder]:
@@ -91,6 +100,20 @@ class AcceptedReading:
     tx_hash: str
 
 
+class Owed(NamedTuple):
+    """Metered import for which no GRID was retired.
+
+    Attributes:
+        period: Settlement period in which the reading was accepted.
+        interval_end: End of the interval, Unix seconds.
+        energy_wh: How much of it.
+    """
+
+    period: int
+    interval_end: int
+    energy_wh: int
+
+
 @dataclass(slots=True)
 class Book:
     """One account as the events tell it. Energy in accounting units or Wh, money in money units."""
@@ -111,8 +134,27 @@ class Book:
     sold_uwh: int = 0
     paid_units: int = 0
     earned_units: int = 0
-    import_queue: deque[tuple[int, int]] = field(default_factory=deque)
-    """Import not retired: (interval end, Wh), oldest first. Retiring takes from the front."""
+    outstanding: deque[Owed] = field(default_factory=deque)
+    """Import that GRID can still be retired against, oldest first. Retiring takes from the front."""
+    grid_import: list[Owed] = field(default_factory=list)
+    """Import whose time to be retired against has passed."""
+
+    @property
+    def outstanding_wh(self) -> int:
+        """Import that GRID can still be retired against."""
+        return sum(owed.energy_wh for owed in self.outstanding)
+
+    @property
+    def grid_import_wh(self) -> int:
+        """Import bought from the grid for good."""
+        return sum(owed.energy_wh for owed in self.grid_import)
+
+    def expire(self, epoch: int) -> None:
+        """Turns import of earlier settlement periods into grid import, as of an epoch."""
+        period, place = divmod(epoch, PERIOD_EPOCHS)
+        retirable = period - 1 if place < GRACE_EPOCHS else period
+        while self.outstanding and self.outstanding[0].period < retirable:
+            self.grid_import.append(self.outstanding.popleft())
 
 
 @dataclass(slots=True)
@@ -121,6 +163,7 @@ class Ledger:
 
     accounts: dict[str, Book] = field(default_factory=lambda: defaultdict(Book))
     epochs: dict[tuple[int, int], EpochBook] = field(default_factory=lambda: defaultdict(EpochBook))
+    registers: dict[str, Register] = field(default_factory=dict)
     readings: list[AcceptedReading] = field(default_factory=list)
     growth_import_wh: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     growth_export_wh: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -143,22 +186,34 @@ class Ledger:
         """Money that rounding left in the contract, in money units."""
         return sum(dust(book.reference(), [p.order for p in book.live]).money_units for book in self._ended())
 
+    def traded(self) -> tuple[Fill, Fill]:
+        """What all sellers gave and earned, and all buyers took and paid, by the results the contract announced."""
+        sums = {side: [0, 0] for side in Side}
+        for book in self._ended():
+            result = book.on_chain or book.reference()
+            for placed in book.live:
+                filled, side = fill(result, placed.order), sums[placed.order.side]
+                side[0] += filled.energy_units
+                side[1] += filled.money_units
+        return Fill(*sums[Side.ASK]), Fill(*sums[Side.BID])
+
     def _ended(self) -> list[EpochBook]:
-        return [book for book in self.epochs.values() if book.on_chain is not None]
+        return [book for book in self.epochs.values() if book.settled]
 
 
-def rebuild(events: Iterable[Event], money: Money, current_epoch: int) -> Ledger:
+def rebuild(events: Iterable[Event], money: Money, epoch_of: Callable[[int], int], current_epoch: int) -> Ledger:
     """The books after these events.
 
     Args:
         events: All events of `KINDS` from the market's first block on, in order of the chain.
         money: Money units of the market.
+        epoch_of: The epoch a block is in, by its number: events do not say when they happened.
         current_epoch: The chain's epoch; orders of this one are open, those before are settled.
 
     Returns:
         Books in which every ended order is settled by the reference auction.
     """
-    rebuilding = _Rebuilding(money)
+    rebuilding = _Rebuilding(money, epoch_of)
     for event in events:
         rebuilding.apply(event)
     rebuilding.settle(current_epoch)
@@ -166,13 +221,12 @@ def rebuild(events: Iterable[Event], money: Money, current_epoch: int) -> Ledger
 
 
 class _Rebuilding:
-    def __init__(self, money: Money) -> None:
+    def __init__(self, money: Money, epoch_of: Callable[[int], int]) -> None:
         self.ledger = Ledger()
         self.money = money
+        self.epoch_of = epoch_of
         self.owners: dict[str, str] = {}
-        self.registers: dict[str, tuple[int, int]] = {}
         self.parked: dict[int, tuple[str, int, int]] = {}
-        self.interval_end: dict[str, int] = {}
 
     def apply(self, event: Event) -> None:
         handler = getattr(self, "_on_" + event.name)
@@ -185,18 +239,17 @@ class _Rebuilding:
 
     def _on_MeterReplaced(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
         meter_id = meter_id_text(args["meterId"])
-        self._grow(event, meter_id, args["finalImportWh"], args["finalExportWh"])
+        end = self.ledger.registers[meter_id].interval_end
+        self._grow(event, Register(meter_id, end, args["finalImportWh"], args["finalExportWh"]))
 
     def _on_RegisterOpened(self, _: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
         meter_id = meter_id_text(args["meterId"])
-        self.registers[meter_id] = (args["importWh"], args["exportWh"])
-        self.interval_end[meter_id] = args["openedAt"]
+        self.ledger.registers[meter_id] = Register(meter_id, args["openedAt"], args["importWh"], args["exportWh"])
 
     def _on_ReadingAccepted(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
         meter_id = meter_id_text(args["meterId"])
-        self.interval_end[meter_id] = args["intervalEnd"]
-        before = self.registers[meter_id]
-        self._grow(event, meter_id, args["importWh"], args["exportWh"])
+        before = self.ledger.registers[meter_id]
+        self._grow(event, Register(meter_id, args["intervalEnd"], args["importWh"], args["exportWh"]))
         self.ledger.readings.append(
             AcceptedReading(
                 meter_id,
@@ -204,45 +257,48 @@ class _Rebuilding:
                 args["intervalEnd"],
                 args["importWh"],
                 args["exportWh"],
-                args["importWh"] - before[0],
-                args["exportWh"] - before[1],
+                args["importWh"] - before.import_wh,
+                args["exportWh"] - before.export_wh,
                 event.block,
                 event.tx_hash,
             )
         )
 
-    def _grow(self, _: Event, meter_id: str, import_wh: int, export_wh: int) -> None:
-        before = self.registers[meter_id]
-        self.registers[meter_id] = (import_wh, export_wh)
-        self.ledger.growth_import_wh[meter_id] += import_wh - before[0]
-        self.ledger.growth_export_wh[meter_id] += export_wh - before[1]
-        self._credit(meter_id, self.owners[meter_id], import_wh - before[0], export_wh - before[1])
+    def _grow(self, event: Event, register: Register) -> None:
+        meter_id = register.meter_id
+        before = self.ledger.registers[meter_id]
+        self.ledger.registers[meter_id] = register
+        import_wh, export_wh = register.import_wh - before.import_wh, register.export_wh - before.export_wh
+        self.ledger.growth_import_wh[meter_id] += import_wh
+        self.ledger.growth_export_wh[meter_id] += export_wh
+        self._credit(event, meter_id, import_wh, export_wh)
 
-    def _credit(self, meter_id: str, owner: str, import_wh: int, export_wh: int) -> None:
-        book = self.ledger.accounts[owner]
+    def _credit(self, event: Event, meter_id: str, import_wh: int, export_wh: int) -> None:
+        book = self.ledger.accounts[self.owners[meter_id]]
         book.minted_wh += export_wh
         book.energy_free_uwh += export_wh * ENERGY_UNITS_PER_WH
         book.owed_wh += import_wh
-        if import_wh > 0:
-            book.import_queue.append((self.interval_end[meter_id], import_wh))
-        elif import_wh < 0:
-            # Growth was parked right after it was booked: take the newest entry back.
-            end, energy_wh = book.import_queue.pop()
-            if energy_wh + import_wh:
-                book.import_queue.append((end, energy_wh + import_wh))
+        if import_wh:
+            period = self.epoch_of(event.block) // PERIOD_EPOCHS
+            book.outstanding.append(Owed(period, self.ledger.registers[meter_id].interval_end, import_wh))
 
     def _on_GrowthParked(self, _: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
-        meter_id = meter_id_text(args["meterId"])
-        self.parked[args["id"]] = (meter_id, args["importWh"], args["exportWh"])
+        self.parked[args["id"]] = (meter_id_text(args["meterId"]), args["importWh"], args["exportWh"])
         self.ledger.parked_import_wh += args["importWh"]
         self.ledger.parked_export_wh += args["exportWh"]
-        self._credit(meter_id, args["owner"], -args["importWh"], -args["exportWh"])
+        # The growth was booked by the event right before: take that back, its import being the newest entry.
+        book = self.ledger.accounts[args["owner"]]
+        book.minted_wh -= args["exportWh"]
+        book.energy_free_uwh -= args["exportWh"] * ENERGY_UNITS_PER_WH
+        book.owed_wh -= args["importWh"]
+        if args["importWh"]:
+            book.outstanding.pop()
 
-    def _on_ParkedReleased(self, _: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
+    def _on_ParkedReleased(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
         meter_id, import_wh, export_wh = self.parked.pop(args["id"])
         self.ledger.parked_import_wh -= import_wh
         self.ledger.parked_export_wh -= export_wh
-        self._credit(meter_id, self.owners[meter_id], import_wh, export_wh)
+        self._credit(event, meter_id, import_wh, export_wh)
 
     def _on_Retired(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
         energy_wh = args["previousWh"] + args["currentWh"]
@@ -251,12 +307,13 @@ class _Rebuilding:
         if not args["fromWallet"]:
             book.energy_free_uwh -= energy_wh * ENERGY_UNITS_PER_WH
         self.ledger.retired.append((event.block, args["account"], energy_wh))
+        book.expire(self.epoch_of(event.block))
         while energy_wh:
-            end, oldest_wh = book.import_queue.popleft()
-            taken = min(oldest_wh, energy_wh)
+            oldest = book.outstanding.popleft()
+            taken = min(oldest.energy_wh, energy_wh)
             energy_wh -= taken
-            if oldest_wh > taken:
-                book.import_queue.appendleft((end, oldest_wh - taken))
+            if oldest.energy_wh > taken:
+                book.outstanding.appendleft(oldest._replace(energy_wh=oldest.energy_wh - taken))
 
     def _on_Surrendered(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
         book = self.ledger.accounts[args["account"]]
@@ -275,7 +332,7 @@ class _Rebuilding:
     # ------------------------------------------------------------------------ trading
 
     def _on_AccountSet(self, _: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
-        self.ledger.accounts[args["account"]]  # noqa: B018  (a participant without any movement has a book, too)
+        self.ledger.accounts[args["account"]]  # A participant without any movement has a book, too.
 
     def _on_Deposited(self, _: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
         self._move(args, 1)
@@ -326,15 +383,18 @@ class _Rebuilding:
         book = self.ledger.epochs[(args["zone"], args["epoch"])]
         r = args["result"]
         book.on_chain = Result(
-            r["lowerTick"], r["upperTick"], r["longSide"], r["filledWh"], r["offeredWh"], r["volumeWh"]
+            r["lowerTick"], r["upperTick"], LongSide(r["longSide"]), r["filledWh"], r["offeredWh"], r["volumeWh"]
         )
         book.cleared_block, book.clear_tx = event.block, event.tx_hash
 
     def settle(self, current_epoch: int) -> None:
-        """Settles the orders of every ended epoch by the reference."""
+        """Settles the orders of every ended epoch by the reference, and ends periods whose time has passed."""
+        for book in self.ledger.accounts.values():
+            book.expire(current_epoch)
         for (_, epoch), epoch_book in self.ledger.epochs.items():
             if epoch >= current_epoch:
                 continue
+            epoch_book.settled = True
             result = epoch_book.reference()
             for placed in epoch_book.live:
                 self._lock(placed.account, placed.order, -1)
@@ -408,22 +468,20 @@ def audit(ledger: Ledger, state: ChainState, money: Money) -> list[AuditCheck]:
     open_wh = sum(ledger_.outstanding_wh + ledger_.grid_import_wh for ledger_ in state.imports)
     held_uwh = sum(a.energy_free_uwh + a.energy_escrow_uwh for a in state.accounts)
     held_units = sum(a.money_free_units + a.money_escrow_units for a in state.accounts)
-    sold_uwh, bought_uwh = sum(b.sold_uwh for b in books), sum(b.bought_uwh for b in books)
-    paid, earned = sum(b.paid_units for b in books), sum(b.earned_units for b in books)
+    gave, took = ledger.traded()
     cleared = [book for book in ledger.epochs.values() if book.on_chain is not None]
     agreeing = sum(book.on_chain == book.reference() for book in cleared)
     same = [_agrees(ledger.accounts[a.address], a) for a in state.accounts]
-    meters = {r.meter_id: (r.import_wh, r.export_wh) for r in state.registers}
-    newest = {r.meter_id: (r.import_register_wh, r.export_register_wh) for r in ledger.readings}
-    read = [meters.get(m) == registers for m, registers in newest.items()]
+    owed = [_owes(ledger.accounts[i.address], i) for i in state.imports]
+    read = [ledger.registers.get(r.meter_id) == r for r in state.registers]
     donated_wei = state.grid_held_wei - state.energy_total_uwh * ENERGY_UNIT_WEI
     given_wei = state.quote_held_wei - money.to_wei(state.money_total_units)
     return [
         _equal(
             "GRID minted = export metered",
-            ledger.minted_wei // GRID_WEI_PER_WH,
-            growth_export_wh - ledger.parked_export_wh,
-            "Wh",
+            ledger.minted_wei,
+            (growth_export_wh - ledger.parked_export_wh) * GRID_WEI_PER_WH,
+            "GRID wei",
             "Every watt-hour of GRID stands for a watt-hour that an export register grew by, less what is parked.",
         ),
         _equal(
@@ -435,17 +493,19 @@ def audit(ledger: Ledger, state: ChainState, money: Money) -> list[AuditCheck]:
         ),
         _equal(
             "energy sold = energy bought + dust",
-            sold_uwh,
-            bought_uwh + ledger.energy_dust_uwh,
+            gave.energy_units,
+            took.energy_units + ledger.energy_dust_uwh,
             "micro-Wh",
-            "What sellers gave against what buyers got; the difference is rounding, counted order by order.",
+            "What sellers gave against what buyers got, by the results the contract announced; the difference is "
+            "rounding, counted order by order by the reference.",
         ),
         _equal(
             "money paid = money earned + dust",
-            paid,
-            earned + ledger.money_dust_units,
+            took.money_units,
+            gave.money_units + ledger.money_dust_units,
             "money units",
-            "What buyers paid against what sellers received; the difference is rounding, counted order by order.",
+            "What buyers paid against what sellers received, by the results the contract announced; the difference "
+            "is rounding, counted order by order by the reference.",
         ),
         _equal(
             "energy held = accounts + dust",
@@ -491,11 +551,18 @@ def audit(ledger: Ledger, state: ChainState, money: Money) -> list[AuditCheck]:
             "Free and locked energy and money of each account, rebuilt from events alone.",
         ),
         _equal(
+            "import ledgers as rebuilt",
+            sum(owed),
+            len(owed),
+            "accounts",
+            "Outstanding and grid import of each account, rebuilt from events alone.",
+        ),
+        _equal(
             "registers as last read",
             sum(read),
-            len(read),
+            len(ledger.registers),
             "meters",
-            "Each meter's registers on chain against its newest accepted reading.",
+            "Each meter's registers on chain against its newest accepted reading, or those it joined with.",
         ),
     ]
 
@@ -509,9 +576,13 @@ def _agrees(book: Book, account: Account) -> bool:
     )
 
 
+def _owes(book: Book, imports: Imports) -> bool:
+    return (book.outstanding_wh, book.grid_import_wh) == (imports.outstanding_wh, imports.grid_import_wh)
+
+
 def _equal(name: str, left: int, right: int, unit: str, meaning: str) -> AuditCheck:
     return _check(name, left == right, str(left), str(right), unit, meaning)
 
 
-def _check(name: str, ok: bool, left: str, right: str, unit: str, meaning: str) -> AuditCheck:  # noqa: FBT001
+def _check(name: str, ok: bool, left: str, right: str, unit: str, meaning: str) -> AuditCheck:
     return AuditCheck(name=name, ok=ok, left=left, right=right, unit=unit, meaning=meaning)

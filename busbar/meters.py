@@ -1,7 +1,8 @@
 """The gateway: takes readings in and submits them.
 
 What is on chain decides what is still to be sent: a reading counts only if it is newer than the meter's register
-there. So the gateway keeps no state of its own; stopped anywhere and started again, it goes on where the chain is.
+there. So the gateway keeps no state that matters; stopped anywhere and started again, it goes on where the chain is.
+It only remembers which readings the contract passed over, lest it pays for the same refusal at every step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,21 @@ from typing import Protocol
 import structlog
 
 from busbar.chain import Chain, Outcome, Register, Signer
-from busbar.readings import Reading, SignedReading, sign
+from busbar.readings import Reading, SignedReading, meter_id_text, sign
 
 BATCH = 100
 """Readings to a transaction: about 3 million gas, far below the cap."""
+
+SKIP_REASONS = (
+    "none",
+    "unknown meter",
+    "revoked meter",
+    "ends in the future",
+    "not newer than the newest",
+    "a register went back",
+    "not signed by the meter",
+)
+"""Why the contract passes a reading over, by number (IMetering.SkipReason)."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +65,16 @@ class SimulatedMeters:
 
 
 def outstanding(source: ReadingSource, registers: Sequence[Register], now: int) -> list[Reading]:
-    """Readings the chain does not have yet, oldest first, so that a batch may hold several of one meter."""
-    found = [r for register in registers for r in source.after(register.meter_id, register.interval_end, now)]
+    """Readings the chain does not have yet, oldest first, so that a batch may hold several of one meter.
+
+    A meter without a register is not assigned yet: its readings wait.
+    """
+    found = [
+        r
+        for register in registers
+        if register.interval_end
+        for r in source.after(register.meter_id, register.interval_end, now)
+    ]
     return sorted(found, key=lambda r: (r.interval_end, r.meter_id))
 
 
@@ -71,12 +91,17 @@ class Gateway:
         self.chain = chain
         self.signer = signer
         self.source = source
+        self._passed_over: set[tuple[str, int]] = set()
 
     def step(self) -> list[Outcome]:
-        """Submits every reading that is due on the newest block. What is refused is due again at the next step."""
+        """Submits every reading that is due on the newest block. A refused batch is due again at the next step."""
         head = self.chain.head()
         registers = self.chain.registers(self.source.meter_ids, head.number)
-        due = outstanding(self.source, registers, head.timestamp)
+        due = [
+            r
+            for r in outstanding(self.source, registers, head.timestamp)
+            if (r.meter_id, r.interval_end) not in self._passed_over
+        ]
         outcomes = []
         for start in range(0, len(due), BATCH):
             signed = [self._sign(reading) for reading in due[start : start + BATCH]]
@@ -90,7 +115,10 @@ class Gateway:
             skipped = [e for e in self.chain.decode_logs(outcome.logs) if e.name == "ReadingSkipped"]
             log.info("submitted", readings=len(signed), skipped=len(skipped), gas=outcome.gas_used)
             for event in skipped:
-                log.warning("skipped", meter=event.args["meterId"].rstrip(b"\0").decode(), reason=event.args["reason"])
+                meter_id, interval_end = meter_id_text(event.args["meterId"]), event.args["intervalEnd"]
+                self._passed_over.add((meter_id, interval_end))
+                reason = SKIP_REASONS[event.args["reason"]]
+                log.warning("passed over", meter=meter_id, interval_end=interval_end, reason=reason)
         return outcomes
 
     def _sign(self, reading: Reading) -> SignedReading:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from busbar import __version__, errors
 from busbar.agents import Agents, Role
@@ -23,7 +23,7 @@ from busbar.clearing import fill
 from busbar.community import Community, CommunityMeter, load_community
 from busbar.deployment import Parameters, commit, deploy, parameters_path
 from busbar.devnet import Devnet, dev_signer
-from busbar.enrolment import DatedTariff, Enrolment, agents, enrol, plan, simulated_meters
+from busbar.enrolment import DatedTariff, Enrolment, agents, chosen, enrol, plan, simulated_meters
 from busbar.keeper import Keeper
 from busbar.keys import signer
 from busbar.ledger import KINDS, EpochBook, Ledger, PlacedOrder, audit, read_state, rebuild
@@ -121,6 +121,8 @@ class _Replay:
     parameters: Parameters
     enrolment: Enrolment
     outcomes: list[Outcome] = field(default_factory=list)
+    orders: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    """Orders entered, by epoch."""
 
 
 def replay(settings: ReplaySettings, watch: Watcher) -> Run:
@@ -137,8 +139,7 @@ def replay(settings: ReplaySettings, watch: Watcher) -> Run:
     started_at = datetime.now(UTC)
     watch.stage("reading the community")
     community = load_community(settings.community_file)
-    day = settings.day or community.available_days()[0]
-    intervals = community.intervals(day, settings.days)
+    _, intervals = chosen(community, settings.day, settings.days)
     epoch_s = settings.epoch_seconds or community.interval_s
     if epoch_s < SHORTEST_EPOCH_S:
         raise ReplayError(f"--epoch-seconds {epoch_s} is too short: {SHORTEST_EPOCH_S} is the least")
@@ -156,7 +157,7 @@ def replay(settings: ReplaySettings, watch: Watcher) -> Run:
         tariff_plan=settings.plan,
     )
     # Before anything is started: every day of the run must have a tariff.
-    DatedTariff(enrolment, community).corridor(enrolment.chain_end)
+    DatedTariff(enrolment, community).check()
     watch.stage("starting the chain")
     with Devnet(timestamp=start - PERIOD_EPOCHS // 2 * epoch_s) as devnet:
         chain = Chain(devnet.url, after_send=devnet.mine)
@@ -172,7 +173,7 @@ def replay(settings: ReplaySettings, watch: Watcher) -> Run:
         else:
             _conduct(work)
         watch.stage("auditing")
-        return _collect(work, day, started_at, began)
+        return _collect(work, started_at, began)
 
 
 def _prepare(work: _Replay) -> None:
@@ -237,7 +238,8 @@ def _conduct_in_real_time(work: _Replay) -> None:
     work.watch.stage(f"trading in real time, {enrolment.epoch_seconds} s an epoch")
     work.chain.after_send = None
     node.request("anvil_removeBlockTimestampInterval")
-    node.request("evm_setTime", int(time.time()))
+    # However long the preparation took: neither wait for the first interval nor come too late for it.
+    node.request("evm_setTime", enrolment.chain_start)
     node.request("evm_setIntervalMining", BLOCK_TIME_S)
     end = enrolment.chain_end + enrolment.epoch_seconds
     cleared_last = False
@@ -247,6 +249,7 @@ def _conduct_in_real_time(work: _Replay) -> None:
         _note(work, done)
         cleared_last = head.timestamp >= end and work.chain.clearing_due(enrolment.zone) is None and not done
         time.sleep(BLOCK_TIME_S / 2)
+    node.request("evm_setIntervalMining", 0)
 
 
 def _note(work: _Replay, outcomes: Sequence[Outcome]) -> None:
@@ -256,19 +259,15 @@ def _note(work: _Replay, outcomes: Sequence[Outcome]) -> None:
         if outcome.error is not None:
             raise ReplayError(f"{outcome.call} of {outcome.sender} was refused: {outcome.error}") from outcome.error
         for event in work.chain.decode_logs(outcome.logs):
-            if event.name == "EpochCleared":
+            if event.name == "OrdersEntered":
+                work.orders[event.args["epoch"]] += len(event.args["orders"])
+            elif event.name == "EpochCleared":
                 _tell(work, event.args["epoch"], event.args["result"], outcome.gas_used)
 
 
 def _tell(work: _Replay, epoch: int, result: dict[str, int], gas: int) -> None:
     start = work.chain.calendar.start(epoch)
     number = (start - work.enrolment.chain_start) // work.enrolment.epoch_seconds
-    orders = sum(
-        len(event.args["orders"])
-        for outcome in work.outcomes[-len(work.enrolment.participants) * 3 :]
-        for event in work.chain.decode_logs(outcome.logs)
-        if event.name == "OrdersEntered" and event.args["epoch"] == epoch
-    )
     work.watch.epoch(
         Progress(
             number,
@@ -277,7 +276,7 @@ def _tell(work: _Replay, epoch: int, result: dict[str, int], gas: int) -> None:
             work.enrolment.data_time(work.community, start),
             result["price2"],
             result["volumeWh"],
-            orders,
+            work.orders[epoch],
             gas,
         )
     )
@@ -286,7 +285,7 @@ def _tell(work: _Replay, epoch: int, result: dict[str, int], gas: int) -> None:
 # ------------------------------------------------------------------ reading it all back
 
 
-def _collect(work: _Replay, day: date, started_at: datetime, began: float) -> Run:
+def _collect(work: _Replay, started_at: datetime, began: float) -> Run:
     chain, enrolment = work.chain, work.enrolment
     head = chain.head()
     events = [
@@ -294,8 +293,13 @@ def _collect(work: _Replay, day: date, started_at: datetime, began: float) -> Ru
         for first in range(0, head.number + 1, LOG_BLOCKS)
         for event in chain.events(KINDS, first, min(first + LOG_BLOCKS - 1, head.number))
     ]
-    epoch = chain.calendar.epoch_at(head.timestamp)
-    ledger = rebuild(events, chain.money, epoch)
+    headers = chain.node.batch([("eth_getBlockByNumber", [hex(n), False]) for n in range(head.number + 1)])
+    blocks = {
+        number: _Block(chain.calendar.epoch_at(timestamp), int(header["gasUsed"], 16))
+        for number, header in enumerate(headers)
+        if (timestamp := int(header["timestamp"], 16)) >= chain.calendar.genesis
+    }
+    ledger = rebuild(events, chain.money, lambda block: blocks[block].epoch, blocks[head.number].epoch)
     state = read_state(chain, head.number)
     tariff, _ = DatedTariff(enrolment, work.community).at(enrolment.chain_start)
     names = {dev_signer(p.dev_account).address: p.name for p in enrolment.participants}
@@ -338,7 +342,7 @@ def _collect(work: _Replay, day: date, started_at: datetime, began: float) -> Ru
             version=__version__,
             started_at=started_at.isoformat(timespec="seconds"),
         ),
-        epochs=_epoch_rows(work, ledger, trading),
+        epochs=_epoch_rows(work, ledger, trading, blocks),
         trades=_trade_rows(ledger, names, chain),
         readings=[
             ReadingRow(
@@ -353,7 +357,7 @@ def _collect(work: _Replay, day: date, started_at: datetime, began: float) -> Ru
             )
             for r in ledger.readings
         ],
-        participants=_participant_rows(work, ledger, {i.address: i.grid_import_wh for i in state.imports}),
+        participants=_participant_rows(work, ledger),
         flows=_flow_rows(ledger, names),
         gas=_gas_rows(work.outcomes),
         audit=audit(ledger, state, chain.money),
@@ -379,19 +383,18 @@ def _roles(parameters: Parameters, chain_id: int) -> dict[str, list[str]]:
     return named
 
 
-def _epoch_rows(work: _Replay, ledger: Ledger, trading: range) -> list[EpochRow]:
+class _Block(NamedTuple):
+    epoch: int
+    gas_used: int
+
+
+def _epoch_rows(work: _Replay, ledger: Ledger, trading: range, blocks: dict[int, _Block]) -> list[EpochRow]:
     chain, enrolment = work.chain, work.enrolment
-    headers = chain.node.batch([("eth_getBlockByNumber", [hex(n), False]) for n in range(chain.head().number + 1)])
-    epoch_of = {}
     gas: dict[int, int] = defaultdict(int)
-    for header in headers:
-        timestamp = int(header["timestamp"], 16)
-        if timestamp >= chain.calendar.genesis:
-            epoch = chain.calendar.epoch_at(timestamp)
-            epoch_of[int(header["number"], 16)] = epoch
-            gas[epoch] += int(header["gasUsed"], 16)
+    for block in blocks.values():
+        gas[block.epoch] += block.gas_used
     clear_gas = {o.block: o.gas_used for o in work.outcomes if o.call.function == "matchOrders" and o.ok}
-    minted, retired = _by_epoch(ledger.minted, epoch_of), _by_epoch([(b, w) for b, _, w in ledger.retired], epoch_of)
+    minted, retired = _by_epoch(ledger.minted, blocks), _by_epoch([(b, w) for b, _, w in ledger.retired], blocks)
     imports: dict[int, int] = defaultdict(int)
     exports: dict[int, int] = defaultdict(int)
     for reading in ledger.readings:
@@ -434,10 +437,10 @@ def _epoch_rows(work: _Replay, ledger: Ledger, trading: range) -> list[EpochRow]
     return rows
 
 
-def _by_epoch(amounts: Iterable[tuple[int, int]], epoch_of: dict[int, int]) -> dict[int, int]:
+def _by_epoch(amounts: Iterable[tuple[int, int]], blocks: dict[int, _Block]) -> dict[int, int]:
     sums: dict[int, int] = defaultdict(int)
     for block, energy_wh in amounts:
-        sums[epoch_of[block]] += energy_wh
+        sums[blocks[block].epoch] += energy_wh
     return sums
 
 
@@ -475,7 +478,7 @@ def _trade_rows(ledger: Ledger, names: dict[str, str], chain: Chain) -> list[Tra
     return rows
 
 
-def _participant_rows(work: _Replay, ledger: Ledger, grid_import_wh: dict[str, int]) -> list[ParticipantRow]:
+def _participant_rows(work: _Replay, ledger: Ledger) -> list[ParticipantRow]:
     tariff = DatedTariff(work.enrolment, work.community)
     rows = []
     for participant in work.enrolment.participants:
@@ -486,8 +489,9 @@ def _participant_rows(work: _Replay, ledger: Ledger, grid_import_wh: dict[str, i
             sum(of(meter, i) for meter in meters for i in work.enrolment.replayed)
             for of in (work.community.import_wh, work.community.export_wh)
         )
-        left_wh = sum(energy_wh for _, energy_wh in book.import_queue)
-        grid_cost = sum(_cost(tariff, end - work.enrolment.epoch_seconds, wh) for end, wh in book.import_queue)
+        # What is still outstanding at the end of the replay would be bought from the grid as well.
+        left = [*book.grid_import, *book.outstanding]
+        grid_cost = sum(_cost(tariff, o.interval_end - work.enrolment.epoch_seconds, o.energy_wh) for o in left)
         paid_wei, earned_wei = work.chain.money.to_wei(book.paid_units), work.chain.money.to_wei(book.earned_units)
         # [R7] what a participant owes is rounded up, what it is owed down.
         bill = grid_cost - (-paid_wei // WEI_PER_UTHB) - earned_wei // WEI_PER_UTHB
@@ -510,8 +514,8 @@ def _participant_rows(work: _Replay, ledger: Ledger, grid_import_wh: dict[str, i
                 paid_wei=paid_wei,
                 earned_wei=earned_wei,
                 retired_wh=book.retired_wh + book.surrendered_wh,
-                outstanding_wh=left_wh - grid_import_wh[address],
-                grid_import_wh=grid_import_wh[address],
+                outstanding_wh=book.outstanding_wh,
+                grid_import_wh=book.grid_import_wh,
                 grid_held_uwh=book.energy_free_uwh,
                 grid_cost_uthb=grid_cost,
                 retail_only_cost_uthb=retail_only,
