@@ -600,6 +600,14 @@ class ReentrancyGuardReentrantCall(ContractError):
     fields = ()
 
 
+class RegisterOutOfRange(ContractError):
+    """A register above 2**48 Wh: no meter shows that."""
+
+    signature = "RegisterOutOfRange(bytes32,uint64,uint64,uint256)"
+    meaning = "A register above 2**48 Wh: no meter shows that"
+    fields = ("meterId", "importWh", "exportWh", "maximumWh")
+
+
 class RequestExpired(ContractError):
     """More than 100 blocks have passed: ask again."""
 
@@ -829,6 +837,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     OrderNotOpen.signature: OrderNotOpen,
     ReadingRefused.signature: ReadingRefused,
     ReentrancyGuardReentrantCall.signature: ReentrancyGuardReentrantCall,
+    RegisterOutOfRange.signature: RegisterOutOfRange,
     RequestExpired.signature: RequestExpired,
     RequestNotExpired.signature: RequestNotExpired,
     RequestNotPending.signature: RequestNotPending,

@@ -27,6 +27,9 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     bytes32 private constant _READING_TYPEHASH = keccak256(
         "Reading(bytes32 meterId,uint64 intervalEnd,uint64 importWh,uint64 exportWh)"
     );
+    /// @dev Largest register a meter can show: 281 TWh.
+    uint256 private constant _MAX_REGISTER_WH = type(uint48).max;
+    uint256 private constant _KEY_SHIFT = 128;
     /// @dev GRID wei in a Wh.
     uint256 private constant _WH_WEI = 1e15;
 
@@ -40,24 +43,22 @@ contract Metering is IMetering, AccessManaged, EIP712 {
 
     // ------------------------------------------------------------------ storage
 
-    /// @dev What a reading is judged by, three words: 160 + 40 + 40 + 8 = 248, 160 and 64 + 64 + 64 = 192 bits.
-    ///      Registry is the directory of meters and tells of changes; a reading asks nobody else.
+    /// @dev What a reading is judged by, in two words. Registry is the directory of meters and tells of
+    ///      changes; a reading asks nobody else.
+    ///
+    ///      `state`, least significant bit first: importWh 48 | exportWh 48 | intervalEnd 32 | key 128 = 256 bits.
+    ///      Registers up to 281 TWh, time until 2106. Of the key's address the lowest 128 bits are kept: to sign
+    ///      for a meter one needs its key or 2**128 tries, which is what secp256k1 itself withstands. A third
+    ///      word for the other 32 bits would cost every reading 2,100 gas.
     struct Meter {
-        Device device;
         /// Whose energy it measures; zero for an unknown meter.
         address owner;
-        /// Newest accepted reading, see `_pack`.
-        uint256 register;
-    }
-
-    struct Device {
-        /// Address of the key that signs its readings.
-        address key;
-        /// Power limits in W.
+        /// Power limits in W. 160 + 40 + 40 + 8 = 248 bits.
         uint40 ratedImportW;
         uint40 ratedExportW;
         /// Whether its readings are refused for good.
         bool closed;
+        uint256 state;
     }
 
     /// @dev How far time is, worked out once a call.
@@ -100,9 +101,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         unchecked {
             for (uint256 i = 0; i < length; ++i) {
                 SignedReading calldata reading = readings[i];
-                Meter storage meter = _meters[reading.meterId];
-                address owner = meter.owner;
-                (SkipReason reason, uint256 wh) = _take(reading, meter, owner, domain, now_);
+                (SkipReason reason, address owner, uint256 wh) = _take(reading, domain, now_);
                 if (reason != SkipReason.None) {
                     emit ReadingSkipped(reading.meterId, reading.intervalEnd, reason);
                     continue;
@@ -126,33 +125,32 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     ///      register and owes the import; the export to mint is returned.
     function _take(
         SignedReading calldata reading,
-        Meter storage meter,
-        address owner,
         bytes32 domain,
         Now memory now_
-    ) private returns (SkipReason reason, uint256 mintWh) {
+    ) private returns (SkipReason reason, address owner, uint256 mintWh) {
+        bytes32 meterId = reading.meterId;
         (uint64 end, uint64 importWh, uint64 exportWh) = (reading.intervalEnd, reading.importWh, reading.exportWh);
-        if (owner == address(0)) return (SkipReason.UnknownMeter, 0);
-        Device memory device = meter.device;
-        if (device.closed) return (SkipReason.RevokedMeter, 0);
-        if (end > block.timestamp) return (SkipReason.InFuture, 0);
-        Register memory before = _unpack(meter.register);
-        if (end <= before.intervalEnd) return (SkipReason.NotNewer, 0);
-        if (importWh < before.importWh || exportWh < before.exportWh) return (SkipReason.RegisterWentBack, 0);
-        bytes32 digest = MessageHashUtils.toTypedDataHash(
-            domain,
-            _structHash(reading.meterId, end, importWh, exportWh)
-        );
-        if (_signer(digest, reading) != device.key) return (SkipReason.BadSignature, 0);
+        Meter memory meter = _meters[meterId];
+        owner = meter.owner;
+        if (owner == address(0)) return (SkipReason.UnknownMeter, owner, 0);
+        if (meter.closed) return (SkipReason.RevokedMeter, owner, 0);
+        if (end > block.timestamp) return (SkipReason.InFuture, owner, 0);
+        Register memory before = _register(meter.state);
+        if (end <= before.intervalEnd) return (SkipReason.NotNewer, owner, 0);
+        if (importWh < before.importWh || exportWh < before.exportWh) {
+            return (SkipReason.RegisterWentBack, owner, 0);
+        }
+        if (importWh > _MAX_REGISTER_WH || exportWh > _MAX_REGISTER_WH) return (SkipReason.OutOfRange, owner, 0);
+        bytes32 digest = MessageHashUtils.toTypedDataHash(domain, _structHash(meterId, end, importWh, exportWh));
+        if (!_isKey(_signer(digest, reading), meter.state)) return (SkipReason.BadSignature, owner, 0);
 
-        meter.register = _pack(end, importWh, exportWh);
-        emit ReadingAccepted(reading.meterId, end, importWh, exportWh);
+        _meters[meterId].state = _state(meter.state >> _KEY_SHIFT, end, importWh, exportWh);
+        emit ReadingAccepted(meterId, end, importWh, exportWh);
         unchecked {
             // Neither time nor a register went back.
             mintWh = _grow(
-                reading.meterId,
-                device,
-                owner,
+                meterId,
+                meter,
                 now_,
                 end - before.intervalEnd,
                 importWh - before.importWh,
@@ -170,21 +168,20 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     /// @dev Owes import and returns export to mint; what is implausible over `elapsed` seconds is parked.
     function _grow(
         bytes32 meterId,
-        Device memory device,
-        address owner,
+        Meter memory meter,
         Now memory now_,
         uint256 elapsed,
         uint64 importWh,
         uint64 exportWh
     ) private returns (uint256 mintWh) {
-        uint64 parkedImport = _plausible(importWh, device.ratedImportW, elapsed) ? 0 : importWh;
-        uint64 parkedExport = _plausible(exportWh, device.ratedExportW, elapsed) ? 0 : exportWh;
+        uint64 parkedImport = _plausible(importWh, meter.ratedImportW, elapsed) ? 0 : importWh;
+        uint64 parkedExport = _plausible(exportWh, meter.ratedExportW, elapsed) ? 0 : exportWh;
         if (parkedImport | parkedExport != 0) {
             uint256 id = ++parkedCount;
-            _parked[id] = Parked(meterId, owner, parkedImport, parkedExport, ParkedStatus.Waiting);
-            emit GrowthParked(id, meterId, owner, parkedImport, parkedExport);
+            _parked[id] = Parked(meterId, meter.owner, parkedImport, parkedExport, ParkedStatus.Waiting);
+            emit GrowthParked(id, meterId, meter.owner, parkedImport, parkedExport);
         }
-        if (importWh != parkedImport) _owe(owner, importWh, now_);
+        if (importWh != parkedImport) _owe(meter.owner, importWh, now_);
         unchecked {
             return exportWh - parkedExport;
         }
@@ -342,10 +339,8 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         uint64 importWh,
         uint64 exportWh
     ) external restricted {
-        Meter storage meter = _meters[meterId];
-        meter.device = Device(key, ratedImportW, ratedExportW, false);
-        meter.owner = owner;
-        _open(meterId, meter, importWh, exportWh);
+        _meters[meterId] = Meter(owner, ratedImportW, ratedExportW, false, 0);
+        _open(meterId, key, importWh, exportWh);
     }
 
     /// @inheritdoc IMetering
@@ -357,17 +352,15 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         uint64 initialImportWh,
         uint64 initialExportWh
     ) external restricted {
-        Meter storage meter = _meters[meterId];
-        Register memory before = _unpack(meter.register);
+        Meter memory meter = _meters[meterId];
+        Register memory before = _register(meter.state);
         if (finalImportWh < before.importWh || finalExportWh < before.exportWh) {
             revert FinalRegisterTooLow(meterId, before.importWh, before.exportWh);
         }
-        meter.device.key = newKey;
-        _open(meterId, meter, initialImportWh, initialExportWh);
+        _open(meterId, newKey, initialImportWh, initialExportWh);
         uint256 mintWh = _grow(
             meterId,
-            meter.device,
-            meter.owner,
+            meter,
             _now(),
             block.timestamp - before.intervalEnd,
             finalImportWh - before.importWh,
@@ -378,22 +371,35 @@ contract Metering is IMetering, AccessManaged, EIP712 {
 
     /// @inheritdoc IMetering
     function closeMeter(bytes32 meterId) external restricted {
-        _meters[meterId].device.closed = true;
+        _meters[meterId].closed = true;
     }
 
-    function _open(bytes32 meterId, Meter storage meter, uint64 importWh, uint64 exportWh) private {
+    function _open(bytes32 meterId, address key, uint64 importWh, uint64 exportWh) private {
+        if (importWh > _MAX_REGISTER_WH || exportWh > _MAX_REGISTER_WH) {
+            revert RegisterOutOfRange(meterId, importWh, exportWh, _MAX_REGISTER_WH);
+        }
         uint64 openedAt = uint64(block.timestamp);
-        meter.register = _pack(openedAt, importWh, exportWh);
+        _meters[meterId].state = _state(uint128(uint160(key)), openedAt, importWh, exportWh);
         emit RegisterOpened(meterId, openedAt, importWh, exportWh);
     }
 
-    /// @dev 64 bits of time, of import, and of export: written whole, which Solidity's own packing would not.
-    function _pack(uint256 intervalEnd, uint256 importWh, uint256 exportWh) private pure returns (uint256) {
-        return intervalEnd | (importWh << 64) | (exportWh << 128);
+    function _state(
+        uint256 key,
+        uint256 intervalEnd,
+        uint256 importWh,
+        uint256 exportWh
+    ) private pure returns (uint256) {
+        return importWh | (exportWh << 48) | (intervalEnd << 96) | (key << _KEY_SHIFT);
     }
 
-    function _unpack(uint256 word) private pure returns (Register memory) {
-        return Register(uint64(word), uint64(word >> 64), uint64(word >> 128));
+    function _register(uint256 state) private pure returns (Register memory) {
+        return Register(uint32(state >> 96), uint48(state), uint48(state >> 48));
+    }
+
+    /// @dev The zero address, which a failed recovery gives, is never a meter's: its low bits would need luck
+    ///      of one in 2**128 to be another key's, and Registry refuses the zero key.
+    function _isKey(address signer, uint256 state) private pure returns (bool) {
+        return signer != address(0) && uint128(uint160(signer)) == state >> _KEY_SHIFT;
     }
 
     // -------------------------------------------------------------------- views
@@ -402,7 +408,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     function registersOf(bytes32[] calldata meterIds) external view returns (Register[] memory registers) {
         registers = new Register[](meterIds.length);
         for (uint256 i = 0; i < meterIds.length; ++i) {
-            registers[i] = _unpack(_meters[meterIds[i]].register);
+            registers[i] = _register(_meters[meterIds[i]].state);
         }
     }
 
@@ -429,9 +435,8 @@ contract Metering is IMetering, AccessManaged, EIP712 {
 
     /// @inheritdoc IMetering
     function isAuthentic(SignedReading calldata reading) external view returns (bool) {
-        address key = _meters[reading.meterId].device.key;
         bytes32 digest = readingDigest(reading.meterId, reading.intervalEnd, reading.importWh, reading.exportWh);
-        return key != address(0) && _signer(digest, reading) == key;
+        return _isKey(_signer(digest, reading), _meters[reading.meterId].state);
     }
 
     /// @inheritdoc IMetering

@@ -85,7 +85,9 @@ interface IMetering {
         /// A register went back.
         RegisterWentBack,
         /// Not signed by the meter's key.
-        BadSignature
+        BadSignature,
+        /// A register above 2**48 Wh (281 TWh): no meter shows that.
+        OutOfRange
     }
 
     /// @notice A reading was accepted; both are registers. Growth is the difference to the one before.
@@ -117,6 +119,8 @@ interface IMetering {
     error NoReadings();
     /// @notice Nothing waits under this id (never parked, released or rejected already).
     error NothingParked(uint256 id);
+    /// @notice A register above 2**48 Wh: no meter shows that.
+    error RegisterOutOfRange(bytes32 meterId, uint64 importWh, uint64 exportWh, uint256 maximumWh);
     /// @notice The old meter's final register lies before its newest reading.
     error FinalRegisterTooLow(bytes32 meterId, uint64 importWh, uint64 exportWh);
     /// @notice No outstanding import, or no free GRID.

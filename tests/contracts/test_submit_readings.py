@@ -10,7 +10,7 @@ from busbar.devnet import dev_meter_key
 from busbar.readings import MeterDomain, Reading, SignedReading, digest, meter_id_bytes, sign
 from tests.market import SimulatedMeter, reverts
 
-UNKNOWN_METER, REVOKED_METER, IN_FUTURE, NOT_NEWER, REGISTER_WENT_BACK, BAD_SIGNATURE = range(1, 7)
+UNKNOWN_METER, REVOKED_METER, IN_FUTURE, NOT_NEWER, REGISTER_WENT_BACK, BAD_SIGNATURE, OUT_OF_RANGE = range(1, 8)
 WAITING, RELEASED, REJECTED = 1, 2, 3
 CONSUMER = 2
 ZERO = "0x" + "00" * 20
@@ -439,10 +439,17 @@ def test_submit_readings__export_of_a_consumers_meter__is_parked_whatever_its_si
 
 
 def test_submit_readings__largest_register_there_is__is_parked_and_nothing_overflows(market, actors, limited):
-    limited.import_wh = limited.export_wh = 2**64 - 1
+    limited.import_wh = limited.export_wh = 2**48 - 1
     outcome = market.submit(limited.read())
-    assert market.events(outcome, "GrowthParked")[0].args["exportWh"] == 2**64 - 1 - 3_000_000
+    assert market.events(outcome, "GrowthParked")[0].args["exportWh"] == 2**48 - 1 - 3_000_000
     assert market.free_wh(actors.producer) == 0
+
+
+@pytest.mark.parametrize("field", ["import_wh", "export_wh"])
+@pytest.mark.parametrize("register_wh", [2**48, 2**64 - 1])
+def test_submit_readings__register_no_meter_shows__is_skipped(market, limited, field, register_wh):
+    setattr(limited, field, register_wh)
+    submit_is_skipped(market, limited.read(), OUT_OF_RANGE)
 
 
 def test_submit_readings__several_in_a_batch__are_judged_one_by_one(market, actors, limited):
@@ -519,7 +526,7 @@ def test_release_parked__meter_revoked_since__still_goes_to_the_owner(market, ac
 
 
 def test_release_parked__more_than_the_market_can_hold__reverts_and_keeps_waiting(market, actors, limited):
-    limited.export_wh = 2**64 - 1
+    limited.export_wh = 2**48 - 1
     market.submit(limited.read())
     with reverts(errors.MarketCapReached, asset=0, maximumUnits=2**60 - 1):
         decide(market, "releaseParked", 1)

@@ -1,0 +1,1 @@
+"""Measurements of Busbar that are committed beside it."""
