@@ -6,7 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += -j2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check setup compile devnet lock clean
+.PHONY: help run test check bench-gas mutants setup compile devnet lock clean
 
 STAMPS := .cache/stamps
 PY := .venv/bin/python
@@ -16,7 +16,7 @@ SOURCES := $(shell find contracts tests/solidity -name '.*' -prune -o \( -type d
 
 help: ## show this list
 	@echo "Busbar, a peer-to-peer energy market. Commands:"
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 	@echo 'Arguments go in ARGS:  make run ARGS="--days 2"   make test ARGS="-k clearing"   make devnet ARGS="--port 8546"'
 
 run: $(STAMPS)/setup $(STAMPS)/compile ## set up what is missing, then replay a community's days through the real market
@@ -27,6 +27,12 @@ test: $(STAMPS)/setup $(STAMPS)/compile ## set up what is missing, then run the 
 
 check: $(STAMPS)/setup $(STAMPS)/compile $(STAMPS)/check ## format, lint, types, slither and proofs
 	@sh scripts/check.sh $(ARGS)
+
+bench-gas: $(STAMPS)/setup $(STAMPS)/compile ## measure what everything costs in gas, and write bench/results
+	@$(PY) -m bench.gas $(ARGS)
+
+mutants: $(STAMPS)/compile ## plant bugs in copies of the checkout and see that a test catches each
+	@$(PY) scripts/mutants.py $(ARGS)
 
 setup: $(STAMPS)/setup ## install everything into this folder, nothing outside it
 

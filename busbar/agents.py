@@ -13,7 +13,7 @@ from enum import StrEnum
 import structlog
 
 from busbar import errors
-from busbar.chain import Account, Call, Chain, Imports, Outcome, Signer, create_orders_call
+from busbar.chain import Account, Call, Chain, Head, Imports, Outcome, Signer, create_orders_call
 from busbar.orders import Order, Side
 from busbar.units import ENERGY_UNITS_PER_WH, MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH, MIN_TICK
 
@@ -161,10 +161,16 @@ class Agents:
         head = self.chain.head()
         addresses = [agent.signer.address for agent in self.agents]
         accounts = dict(zip(addresses, self.chain.accounts(addresses, head.number), strict=True))
-        outcomes = self._surrender(accounts)
+        batch = self._surrenders(accounts)
         epoch = self.chain.calendar.epoch_at(head.timestamp)
-        if self.epochs is not None and epoch not in self.epochs:
-            return outcomes
+        if self.epochs is None or epoch in self.epochs:
+            batch += self._orders(accounts, head, epoch)
+        # An order entered twice is two orders: whoever has acted since the look is left alone.
+        return self._send(batch, head.number)
+
+    def _orders(self, accounts: Mapping[str, Account], head: Head, epoch: int) -> list[tuple[Signer, Call]]:
+        """Orders of everyone who has entered none in the epoch and whose meters have been read for it."""
+        addresses = list(accounts)
         imports = dict(zip(addresses, self.chain.imports(addresses, head.number), strict=True))
         read_until = self._read_until(head.number)
         energy, _ = self.chain.view("Trading", "totals", block=head.number)
@@ -187,16 +193,16 @@ class Agents:
             )
             if orders:
                 batch.append((agent.signer, create_orders_call(orders)))
-        return outcomes + self._send(batch)
+        return batch
 
-    def _surrender(self, accounts: Mapping[str, Account]) -> list[Outcome]:
+    def _surrenders(self, accounts: Mapping[str, Account]) -> list[tuple[Signer, Call]]:
         """The utility burns what it bought: it was delivered to its other customers."""
         batch: list[tuple[Signer, Call]] = []
         for agent in self.agents:
             whole_wh = accounts[agent.signer.address].energy_free_uwh // ENERGY_UNITS_PER_WH
             if agent.role is Role.UTILITY and whole_wh:
                 batch.append((agent.signer, Call("Metering", "surrender", (whole_wh,), label="surrender")))
-        return self._send(batch)
+        return batch
 
     def _read_until(self, block: int) -> dict[str, int]:
         meter_ids = [meter_id for agent in self.agents for meter_id in agent.meter_ids]
@@ -204,11 +210,13 @@ class Agents:
             return {}
         return {r.meter_id: r.interval_end for r in self.chain.registers(meter_ids, block)}
 
-    def _send(self, batch: Sequence[tuple[Signer, Call]]) -> list[Outcome]:
-        outcomes = self.chain.send_many(batch)
+    def _send(self, batch: Sequence[tuple[Signer, Call]], decided_at: int) -> list[Outcome]:
+        outcomes = self.chain.send_many(batch, decided_at)
         for outcome in outcomes:
             if isinstance(outcome.error, errors.InsufficientFree):
                 log.warning("out of funds", account=outcome.sender, reason=str(outcome.error))
             elif outcome.error is not None:
                 log.warning("refused", account=outcome.sender, call=str(outcome.call), reason=str(outcome.error))
+            else:
+                log.info("done", account=outcome.sender, call=str(outcome.call), gas=outcome.gas_used)
         return outcomes

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import requests
 from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
+from eth_abi.exceptions import DecodingError
 from eth_account import Account as EthAccount
 from eth_account.signers.local import LocalAccount
 from eth_utils.abi import abi_to_signature
@@ -56,6 +57,10 @@ class NotMinedError(errors.BusbarError):
 
 class NodeRefusedError(errors.BusbarError):
     """The node refused a request for a reason that is no contract's error."""
+
+
+class NoContractError(errors.BusbarError):
+    """Where a contract of the market was looked for stands none, or another one."""
 
 
 class Signer(Protocol):
@@ -304,14 +309,19 @@ def _selectors() -> dict[bytes, type[errors.ContractError]]:
 
 _ERRORS_BY_SELECTOR = _selectors()
 
+_THIS_MACHINE = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
+"""How addresses of nodes on this machine begin."""
+
 
 class Node:
     """A JSON-RPC node: single and batched requests, errors by name."""
 
     def __init__(self, url: str, timeout_s: float = 30) -> None:
         self.url = url
-        self.provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s})
-        self.web3 = Web3(self.provider)
+        session = requests.Session()
+        # This machine is not reached through the environment's proxies; looking them up takes as long as an answer.
+        session.trust_env = not url.startswith(_THIS_MACHINE)
+        self.provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s}, session=session)
 
     def request(self, method: str, *params: Any) -> Any:
         """The result of one request.
@@ -341,8 +351,12 @@ class Node:
                     f"no node answers at {self.url} ({type(problem).__name__}): start one with `make devnet`, "
                     "or name another address"
                 ) from problem
+            except ValueError as problem:
+                raise NodeRefusedError(
+                    f"{self.url} is no node, for its answer is not JSON: name another address"
+                ) from problem
             if not isinstance(answers, list):
-                raise NodeRefusedError(f"{self.url} answered a batch with {str(answers)[:200]}")
+                raise NodeRefusedError(f"{self.url} answered a batch with {_one_line(str(answers))[:200]}")
             results += [_result(answer) for answer in answers]
         return results
 
@@ -356,20 +370,34 @@ def _result(answer: Any) -> Any:
         data = data.get("data")
     if isinstance(data, str) and data.startswith("0x"):
         return decode_revert(bytes.fromhex(data[2:]))
-    return NodeRefusedError(f"the node refused: {error.get('message', error)}")
+    return NodeRefusedError(f"the node refused: {_one_line(str(error.get('message', error)))}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def decode_revert(data: bytes) -> errors.BusbarError:
-    """The named error in revert data: a contract's custom error, or what Solidity itself says."""
-    kind = _ERRORS_BY_SELECTOR.get(data[:4])
+    """The named error in revert data: a contract's custom error, or what Solidity itself says.
+
+    Data that does not fit its selector is kept as it is: it comes from a contract that is none of ours.
+    """
+    try:
+        return _decode_known(data[:4], data[4:]) or errors.UnknownRevert(data)
+    except (DecodingError, ValueError, OverflowError):
+        return errors.UnknownRevert(data)
+
+
+def _decode_known(selector: bytes, data: bytes) -> errors.BusbarError | None:
+    kind = _ERRORS_BY_SELECTOR.get(selector)
     if kind is not None:
         types = kind.signature[kind.signature.index("(") + 1 : -1]
-        return kind(*abi_decode(types.split(",") if types else [], data[4:]))
-    if data[:4] == bytes.fromhex("08c379a0"):
-        return NodeRefusedError(f"the contract refused: {abi_decode(['string'], data[4:])[0]}")
-    if data[:4] == bytes.fromhex("4e487b71"):
-        return NodeRefusedError(f"the contract panicked with code 0x{data[-1]:02x}")
-    return errors.UnknownRevert(data)
+        return kind(*abi_decode(types.split(",") if types else [], data))
+    if selector == bytes.fromhex("08c379a0"):
+        return NodeRefusedError(f"the contract refused: {_one_line(abi_decode(['string'], data)[0])}")
+    if selector == bytes.fromhex("4e487b71"):
+        return NodeRefusedError(f"the contract panicked with code 0x{abi_decode(['uint256'], data)[0]:02x}")
+    return None
 
 
 class Chain:
@@ -420,6 +448,7 @@ class Chain:
         """Return values of view calls at one block (the newest, if none is named), in one request.
 
         Raises:
+            NoContractError: A contract does not stand where it was looked for.
             BusbarError: A contract refused, or the node.
         """
         at = "latest" if block is None else hex(block)
@@ -567,11 +596,16 @@ class Chain:
             raise outcome.error
         return outcome
 
-    def send_many(self, batch: Sequence[tuple[Signer, Call]]) -> list[Outcome]:
+    def send_many(self, batch: Sequence[tuple[Signer, Call]], decided_at: int | None = None) -> list[Outcome]:
         """Sends calls together and waits for their receipts; each has its own outcome.
 
         Each call is simulated on the newest block, so calls of one batch must not depend on each other. A refused
         one is not broadcast and disturbs none of the others.
+
+        Args:
+            batch: Who sends what.
+            decided_at: Block that the decision to send was made on. The node then refuses a sender of whom anything
+                was included since, by a process stopped a moment ago, say: what is not harmless to repeat needs this.
         """
         if not batch:
             return []
@@ -580,7 +614,8 @@ class Chain:
             [
                 (
                     "eth_estimateGas",
-                    [{"from": s.address, "to": self.addresses[c.contract], "data": self._encode(c)}],
+                    # Some nodes would take what waits for a block for granted, and it may never come.
+                    [{"from": s.address, "to": self.addresses[c.contract], "data": self._encode(c)}, "latest"],
                 )
                 for s, c in batch
             ]
@@ -599,7 +634,7 @@ class Chain:
             }
             for i in going
         ]
-        sent = self.broadcast([(batch[i][0], request) for i, request in zip(going, requests_, strict=True)])
+        sent = self.broadcast([(batch[i][0], request) for i, request in zip(going, requests_, strict=True)], decided_at)
         receipts = self._receipts([tx for tx in sent if isinstance(tx, str)])
         for i, tx in zip(going, sent, strict=True):
             signer, call = batch[i]
@@ -630,14 +665,20 @@ class Chain:
         self.attach(name, address)
         return address, sent, outcome.block
 
-    def broadcast(self, transactions: Sequence[tuple[Signer, dict[str, Any]]]) -> list[Any]:
-        """Signs and broadcasts raw transactions; each result is a hash, or the error it was refused with."""
+    def broadcast(
+        self, transactions: Sequence[tuple[Signer, dict[str, Any]]], decided_at: int | None = None
+    ) -> list[Any]:
+        """Signs and broadcasts raw transactions; each result is a hash, or the error it was refused with.
+
+        Nonces are those of the newest block, or of the block `decided_at`.
+        """
         if not transactions:
             return []
         addresses = list(dict.fromkeys(signer.address for signer, _ in transactions))
+        at = "latest" if decided_at is None else hex(decided_at)
         answers = self.node.batch(
             [("eth_getBlockByNumber", ["latest", False])]
-            + [("eth_getTransactionCount", [address, "latest"]) for address in addresses]
+            + [("eth_getTransactionCount", [address, at]) for address in addresses]
         )
         for answer in answers:
             if isinstance(answer, errors.BusbarError):
@@ -669,9 +710,7 @@ class Chain:
         waiting = list(hashes)
         while waiting:
             answers = self.node.batch([("eth_getTransactionReceipt", [tx]) for tx in waiting])
-            for tx, answer in zip(waiting, answers, strict=True):
-                if isinstance(answer, dict):
-                    receipts[tx] = answer
+            receipts |= {tx: answer for tx, answer in zip(waiting, answers, strict=True) if isinstance(answer, dict)}
             waiting = [tx for tx in waiting if tx not in receipts]
             if waiting and time.monotonic() > deadline:
                 break
@@ -689,12 +728,15 @@ class Chain:
         return Outcome(call, signer.address, tx, block, gas_used, error=self._why(tx, block))
 
     def _why(self, tx: str, block: int) -> errors.BusbarError:
-        """The error of an included transaction that failed: it is called again on the block before."""
+        """The error of an included transaction that failed: it is called again.
+
+        First on the block before; what others did in the same block before it shows on the block itself.
+        """
         sent = self.node.request("eth_getTransactionByHash", tx)
         request = {"from": sent["from"], "to": sent["to"], "data": sent["input"], "gas": sent["gas"]}
-        again = self.node.batch([("eth_call", [request, hex(block - 1)])])[0]
-        if isinstance(again, errors.BusbarError):
-            return again
+        for again in self.node.batch([("eth_call", [request, hex(at)]) for at in (block - 1, block)]):
+            if isinstance(again, errors.BusbarError):
+                return again
         return NodeRefusedError(f"transaction {tx} failed in block {block} and would not fail on the block before")
 
     def _encode(self, call: Call) -> str:
@@ -703,7 +745,13 @@ class Chain:
 
     def _decode(self, call: Call, data: bytes) -> Any:
         types = self._functions[call.contract][(call.function, len(call.args))].outputs
-        values = [_checksummed(kind, value) for kind, value in zip(types, abi_decode(types, data), strict=True)]
+        try:
+            decoded = abi_decode(types, data)
+        except (DecodingError, ValueError, OverflowError):
+            stands = "another contract" if data else "no contract"
+            address = self.addresses[call.contract]
+            raise NoContractError(f"{call} has no answer: {stands} stands at {address}; deploy again") from None
+        values = [_checksummed(kind, value) for kind, value in zip(types, decoded, strict=True)]
         return values[0] if len(values) == 1 else tuple(values)
 
     # ------------------------------------------------------------------- verbs

@@ -3,6 +3,7 @@
 A failure is one line on standard error and exit status 1.
 """
 
+import signal
 import sys
 from datetime import date
 from pathlib import Path
@@ -237,6 +238,8 @@ def _chain(network: str, url: str | None, record: Path | None, quiet: bool) -> "
 
 def main() -> None:
     """The `busbar` command."""
+    # Told to stop, a command leaves its blocks in order, and a replay so stops its chain; bots have handlers of their own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(app(standalone_mode=False))
     except (errors.BusbarError, OSError) as problem:

@@ -1,7 +1,8 @@
 """Bringing the market onto a chain, the same way everywhere, and the record of what stands there.
 
 `deploy` looks at the chain before each step and does only what is missing: run twice, it changes nothing; stopped
-halfway, it goes on. Parameters come from `deployments/<network>.toml`, the record goes to `deployments/<chain id>.json`.
+halfway, it goes on. Everything it is told is checked before the first step. Parameters come from
+`deployments/<network>.toml`, the record goes to `deployments/<chain id>.json`.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any
 
 from eth_utils.abi import abi_to_signature
 from eth_utils.crypto import keccak
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from web3 import Web3
 
 from busbar import errors, tools
@@ -74,6 +75,12 @@ CONTRACT_ROLES: tuple[tuple[str, str], ...] = (
 )
 """Roles that contracts hold: least privilege, each for one purpose."""
 
+MAX_ORDER_CAP = 2**24 - 1
+"""As in contracts/libraries/Zones.sol."""
+
+BUILT_IN_MONEY = "BahtToken"
+"""The quote token that is deployed with the market, unless the parameters name another."""
+
 
 class DeploymentError(errors.BusbarError):
     """Parameters or a record make no sense, or do not fit the chain. The message says what to do."""
@@ -91,14 +98,14 @@ class MarketParameters(_Model):
     utc_offset_s: int = Field(25_200, gt=-86_400, lt=86_400)
     tick_wei: int = Field(10**16, gt=0)
     cancel_cutoff_s: int = Field(0, ge=0)
-    quote_token: str = "BahtToken"
+    quote_token: str = BUILT_IN_MONEY
 
 
 class ZoneParameters(_Model):
     """A zone to open and its cap on counted orders an epoch."""
 
     id: int = Field(ge=1, le=255)
-    order_cap: int = Field(10_000, ge=0, lt=2**32)
+    order_cap: int = Field(10_000, ge=0, le=MAX_ORDER_CAP)
 
 
 class RoleHolders(_Model):
@@ -122,6 +129,13 @@ class Parameters(_Model):
     zones: list[ZoneParameters] = [ZoneParameters(id=1)]
     roles: RoleHolders
 
+    @field_validator("zones")
+    @classmethod
+    def _each_once(cls, zones: list[ZoneParameters]) -> list[ZoneParameters]:
+        if len({zone.id for zone in zones}) < len(zones):
+            raise ValueError("a zone stands twice")
+        return zones
+
     @staticmethod
     def load(path: Path) -> "Parameters":
         """Reads a network's file.
@@ -133,6 +147,10 @@ class Parameters(_Model):
             return Parameters.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise DeploymentError(f"{path} is missing: write one after deployments/devnet.toml") from None
+        except OSError as problem:
+            raise DeploymentError(f"{path} cannot be read: {problem.strerror}") from None
+        except UnicodeDecodeError as problem:
+            raise DeploymentError(f"{path} is not UTF-8: {problem.reason} at byte {problem.start}") from None
         except tomllib.TOMLDecodeError as problem:
             raise DeploymentError(f"{path}: {problem}") from None
         except ValidationError as problem:
@@ -157,16 +175,23 @@ def resolve(who: str, chain_id: int) -> str:
     """The address a parameter names: an address, or `dev:N` on the development chain.
 
     Raises:
-        DeploymentError: It is neither, or a development account on another chain.
+        DeploymentError: It is neither, mistyped, or a development account on another chain.
     """
     if who.startswith("dev:"):
         if chain_id != DEV_CHAIN_ID:
             raise DeploymentError(f"{who!r} is a published key and must not be used on chain {chain_id}")
-        if not who[4:].isdigit():
+        index = who[4:]
+        # Ten digits may pass the 2**31 accounts there are.
+        if not (index.isascii() and index.isdigit() and len(index) < 10):
             raise DeploymentError(f"{who!r} is no development account: write dev:0, dev:1 ...")
-        return dev_signer(int(who[4:])).address
+        return dev_signer(int(index)).address
     if not Web3.is_address(who):
         raise DeploymentError(f"{who!r} is no address")
+    digits = who[-40:]
+    if digits not in (digits.lower(), digits.upper()) and not Web3.is_checksum_address(f"0x{digits}"):
+        raise DeploymentError(f"{who!r} is no address: its checksum is wrong, so it is mistyped")
+    if int(digits, 16) == 0:
+        raise DeploymentError(f"{who!r} is nobody's address")
     return str(Web3.to_checksum_address(who))
 
 
@@ -180,6 +205,7 @@ class Record:
         parameters: The market's parameters as deployed.
         contracts: By name: address, block, transaction, arguments, hashes of ABI and sources.
         commit: Commit of the checkout that deployed it.
+        complete: Whether a deployment has come to its end: zones, permissions and roles stand too.
     """
 
     chain_id: int
@@ -187,6 +213,7 @@ class Record:
     commit: str
     parameters: dict[str, Any] = field(default_factory=dict)
     contracts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    complete: bool = False
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -205,7 +232,9 @@ class Record:
             return Record(**data)
         except FileNotFoundError:
             raise DeploymentError(f"{path} is missing: deploy first, with `ape run deploy`") from None
-        except (json.JSONDecodeError, TypeError) as problem:
+        except OSError as problem:
+            raise DeploymentError(f"{path} cannot be read: {problem.strerror}") from None
+        except (ValueError, TypeError) as problem:
             raise DeploymentError(f"{path} is no deployment record: {problem}") from None
 
     def save(self, path: Path) -> None:
@@ -216,6 +245,7 @@ class Record:
             "commit": self.commit,
             "parameters": self.parameters,
             "contracts": self.contracts,
+            "complete": self.complete,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
@@ -248,6 +278,14 @@ def connect(record: Record, url: str, **options: Any) -> Chain:
     missing = [name for name in CONTRACTS if name not in record.contracts]
     if missing:
         raise DeploymentError(f"{', '.join(missing)} not deployed yet: run `ape run deploy` again")
+    gone = _without_code(chain, record)
+    if gone:
+        raise DeploymentError(
+            f"no code stands at {record.addresses[gone[0]]}, where {gone[0]} is recorded: "
+            "the record is of an earlier chain, deploy again"
+        )
+    if not record.complete:
+        raise DeploymentError(f"the deployment on chain {record.chain_id} is not finished: run `ape run deploy` again")
     for name, address in record.addresses.items():
         chain.attach(name, address)
     return chain
@@ -258,11 +296,20 @@ def genesis_hash(chain: Chain) -> str:
     return str(chain.node.request("eth_getBlockByNumber", "0x0", False)["hash"])
 
 
+def _without_code(chain: Chain, record: Record) -> list[str]:
+    """Recorded contracts whose address is empty: the record is of an earlier chain that began the same."""
+    found = chain.node.batch([("eth_getCode", [address, "latest"]) for address in record.addresses.values()])
+    for code in found:
+        if isinstance(code, errors.BusbarError):
+            raise code
+    return [name for name, code in zip(record.addresses, found, strict=True) if code == "0x"]
+
+
 def commit() -> str:
     """Commit of this checkout, marked if files differ from it; `unknown` outside git."""
     try:
         head = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607  (any git will do)
             cwd=tools.project_root(),
             capture_output=True,
             text=True,
@@ -272,6 +319,22 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is wanted, checked: every name resolved to an address.
+
+    Attributes:
+        market: The market's parameters as they are recorded; genesis in Unix seconds.
+        zones: Zones to open.
+        holders: (role, address) besides the regulator's.
+    """
+
+    market: dict[str, Any]
+    zones: Sequence[ZoneParameters]
+    regulator: str
+    holders: Sequence[tuple[str, str]]
 
 
 @dataclass(slots=True)
@@ -310,50 +373,78 @@ def deploy(
     """
     if chain.chain_id != parameters.chain_id:
         raise DeploymentError(f"the parameters are for chain {parameters.chain_id}, not {chain.chain_id}")
-    record = _open_record(chain, parameters, path, say)
+    plan = _plan(chain, parameters)
+    record = _open_record(chain, parameters, plan, path, say)
     step = _Step(chain, signer, record, path, say)
     for name in CONTRACTS:
-        _deploy_contract(step, name, _arguments(step, parameters, name))
-    _open_zones(step, parameters)
+        _deploy_contract(step, name)
+    _open_zones(step, plan)
     _set_permissions(step)
-    _grant_roles(step, parameters)
-    _hand_over(step, parameters)
+    _grant_roles(step, plan)
+    _hand_over(step, plan)
+    if not record.complete:
+        record.complete = True
+        record.save(path)
     say("nothing to change: everything stands" if step.changes == 0 else f"{step.changes} changes made")
     return record
 
 
-def _open_record(chain: Chain, parameters: Parameters, path: Path, say: Callable[[str], None]) -> Record:
-    first = genesis_hash(chain)
-    if path.exists():
-        record = Record.load(path)
-        if record.genesis_hash == first:
-            wanted = {k: v for k, v in parameters.market.model_dump(mode="json").items() if k != "genesis"}
-            differing = [k for k, v in wanted.items() if record.parameters.get(k) != v]
-            if differing:
-                raise DeploymentError(
-                    f"{path} was deployed with other parameters ({', '.join(differing)}), which cannot be changed: "
-                    "deploy a new market by moving the record away"
-                )
-            return record
-        if chain.chain_id != DEV_CHAIN_ID:
-            raise DeploymentError(f"{path} is of another chain with id {chain.chain_id}: move it away to deploy anew")
-        say("the record is of an earlier development chain: deploying anew")
+def _plan(chain: Chain, parameters: Parameters) -> _Plan:
     market = parameters.market.model_dump(mode="json")
-    market["genesis"] = _genesis(chain, parameters.market)
-    return Record(chain.chain_id, first, commit(), market)
+    market["genesis"] = _genesis(parameters.market, chain.head().timestamp)
+    if parameters.market.quote_token != BUILT_IN_MONEY:
+        token = resolve(parameters.market.quote_token, chain.chain_id)
+        if chain.node.request("eth_getCode", token, "latest") == "0x":
+            raise DeploymentError(f"the quote token {token} is no contract on chain {chain.chain_id}")
+        market["quote_token"] = token
+    regulator = resolve(parameters.roles.regulator, chain.chain_id)
+    return _Plan(market, parameters.zones, regulator, parameters.holders(chain.chain_id))
 
 
-def _genesis(chain: Chain, market: MarketParameters) -> int:
-    now = chain.head().timestamp
+def _genesis(market: MarketParameters, now: int) -> int:
     if market.genesis == "midnight":
         return now - (now + market.utc_offset_s) % 86_400
     try:
-        return int(market.genesis)
+        genesis = int(market.genesis)
     except ValueError:
         raise DeploymentError(f'genesis is {market.genesis!r}: write "midnight" or Unix seconds') from None
+    if not 0 <= genesis <= now:
+        raise DeploymentError(f"genesis is {genesis}: write a time up to the newest block's, which is {now}")
+    return genesis
 
 
-def _arguments(step: _Step, parameters: Parameters, name: str) -> list[Any]:
+def _open_record(chain: Chain, parameters: Parameters, plan: _Plan, path: Path, say: Callable[[str], None]) -> Record:
+    first = genesis_hash(chain)
+    fresh = Record(chain.chain_id, first, commit(), plan.market)
+    if not path.exists():
+        return fresh
+    record = Record.load(path)
+    same_start = record.genesis_hash == first
+    # A development chain started again at the same second begins with the same block, but is empty.
+    gone = _without_code(chain, record) if same_start else []
+    if chain.chain_id == DEV_CHAIN_ID and (not same_start or gone):
+        say("the record is of an earlier development chain: deploying anew")
+        return fresh
+    if not same_start:
+        raise DeploymentError(f"{path} is of another chain with id {chain.chain_id}: move it away to deploy anew")
+    if gone:
+        raise DeploymentError(f"{path} names {gone[0]} at {record.addresses[gone[0]]}, where no code stands")
+    if "Trading" not in record.contracts:
+        # Nothing that stands depends on the parameters yet: those of now count.
+        record.parameters = plan.market
+        return record
+    # "midnight" is that of the first deployment.
+    ignored = {"genesis"} if parameters.market.genesis == "midnight" else set()
+    differing = [k for k, v in plan.market.items() if k not in ignored and record.parameters.get(k) != v]
+    if differing:
+        raise DeploymentError(
+            f"{path} was deployed with other parameters ({', '.join(differing)}), which cannot be changed: "
+            "deploy a new market by moving the record away"
+        )
+    return record
+
+
+def _arguments(step: _Step, name: str) -> list[Any]:
     at = step.chain.addresses
     market = step.record.parameters
     match name:
@@ -361,11 +452,10 @@ def _arguments(step: _Step, parameters: Parameters, name: str) -> list[Any]:
             return [step.signer.address]
         case "Trading":
             quote = market["quote_token"]
-            token = at["BahtToken"] if quote == "BahtToken" else resolve(quote, step.chain.chain_id)
             return [
                 at["Authority"],
                 at["GridToken"],
-                token,
+                at["BahtToken"] if quote == BUILT_IN_MONEY else quote,
                 int(market["tick_wei"]),
                 market["genesis"],
                 market["epoch_seconds"],
@@ -381,19 +471,18 @@ def _arguments(step: _Step, parameters: Parameters, name: str) -> list[Any]:
             return [at["Authority"]]
 
 
-def _deploy_contract(step: _Step, name: str, args: Sequence[Any]) -> None:
+def _deploy_contract(step: _Step, name: str) -> None:
     chain, record = step.chain, step.record
     artifact = load_artifact(name)
     entry = record.contracts.get(name)
     if entry is not None:
         chain.attach(name, entry["address"])
-        if chain.node.request("eth_getCode", entry["address"], "latest") == "0x":
-            raise DeploymentError(f"{step.path} names {name} at {entry['address']}, where no code stands")
         if entry["source_hash"] != artifact["sourceHash"]:
             step.say(f"{name:<13} stands at {entry['address']}, built from other sources than this checkout's")
         else:
             step.say(f"{name:<13} stands at {entry['address']}")
         return
+    args = _arguments(step, name)
     address, tx, block = chain.deploy(step.signer, name, args)
     record.contracts[name] = {
         "address": address,
@@ -414,11 +503,15 @@ def _change(step: _Step, call: Call, text: str) -> None:
     step.say(text)
 
 
-def _open_zones(step: _Step, parameters: Parameters) -> None:
-    for zone in parameters.zones:
-        if not step.chain.zone(zone.id).open:
-            call = Call("Trading", "openZone", (zone.id, zone.order_cap))
-            _change(step, call, f"zone {zone.id} opened, cap {zone.order_cap} orders")
+def _open_zones(step: _Step, plan: _Plan) -> None:
+    for wanted in plan.zones:
+        found = step.chain.zone(wanted.id)
+        if not found.open:
+            call = Call("Trading", "openZone", (wanted.id, wanted.order_cap))
+            _change(step, call, f"zone {wanted.id} opened, cap {wanted.order_cap} orders")
+        elif found.order_cap != wanted.order_cap:
+            call = Call("Trading", "setOrderCap", (wanted.id, wanted.order_cap))
+            _change(step, call, f"zone {wanted.id}: cap {wanted.order_cap} orders instead of {found.order_cap}")
 
 
 def _set_permissions(step: _Step) -> None:
@@ -441,9 +534,9 @@ def _selector(contract: str, function: str) -> bytes:
     return keccak(text=abi_to_signature(entries[0]))[:4]
 
 
-def _grant_roles(step: _Step, parameters: Parameters) -> None:
+def _grant_roles(step: _Step, plan: _Plan) -> None:
     wanted = [(role, step.chain.addresses[name], name) for name, role in CONTRACT_ROLES]
-    wanted += [(role, address, address) for role, address in parameters.holders(step.chain.chain_id)]
+    wanted += [(role, address, address) for role, address in plan.holders]
     for role, address, shown in wanted:
         held, _ = step.chain.view("Authority", "hasRole", ROLES[role], address)
         if not held:
@@ -451,14 +544,23 @@ def _grant_roles(step: _Step, parameters: Parameters) -> None:
             _change(step, call, f"{role} granted to {shown}")
 
 
-def _hand_over(step: _Step, parameters: Parameters) -> None:
-    """The regulator administers; a deployer that is somebody else keeps nothing."""
-    regulator = resolve(parameters.roles.regulator, step.chain.chain_id)
-    held, _ = step.chain.view("Authority", "hasRole", ADMIN, regulator)
-    if not held:
-        call = Call("Authority", "grantRole", (ADMIN, regulator, 0))
-        _change(step, call, f"administration granted to the regulator {regulator}")
-    mine, _ = step.chain.view("Authority", "hasRole", ADMIN, step.signer.address)
-    if mine and step.signer.address != regulator:
-        call = Call("Authority", "renounceRole", (ADMIN, step.signer.address))
-        _change(step, call, f"administration given up by the deployer {step.signer.address}")
+def _hand_over(step: _Step, plan: _Plan) -> None:
+    """The regulator administers; a deployer that is somebody else keeps nothing, whoever finishes its work."""
+    if not _administers(step, plan.regulator):
+        call = Call("Authority", "grantRole", (ADMIN, plan.regulator, 0))
+        _change(step, call, f"administration granted to the regulator {plan.regulator}")
+    (first,) = step.record.contracts["Authority"]["arguments"]
+    for deployer in dict.fromkeys([first, step.signer.address]):
+        if deployer == plan.regulator or not _administers(step, deployer):
+            continue
+        if deployer == step.signer.address:
+            call = Call("Authority", "renounceRole", (ADMIN, deployer))
+            _change(step, call, f"administration given up by the deployer {deployer}")
+        else:
+            call = Call("Authority", "revokeRole", (ADMIN, deployer))
+            _change(step, call, f"administration taken from the deployer {deployer}")
+
+
+def _administers(step: _Step, account: str) -> bool:
+    held, _ = step.chain.view("Authority", "hasRole", ADMIN, account)
+    return bool(held)

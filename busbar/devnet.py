@@ -5,9 +5,7 @@ Osaka rules, zero base fee, the transaction gas cap on, chain id 31337. Three wa
 """
 
 import contextlib
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -15,12 +13,12 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 from eth_account import Account as EthAccount
 
 from busbar import errors, tools
-from busbar.chain import ChainUnreachableError, KeySigner, Node
+from busbar.chain import KeySigner, Node
 
 CHAIN_ID = 31337
 DEFAULT_PORT = 8545
@@ -30,8 +28,12 @@ DEV_MNEMONIC = "test test test test test test test test test test test junk"
 BLOCK_GAS_LIMIT = 30_000_000
 
 
+_LISTENING = "Listening on 127.0.0.1:"
+"""What anvil says once the port is its own."""
+
+
 class DevnetError(errors.BusbarError):
-    """The local chain did not start, or a development key was asked for on another chain."""
+    """The local chain did not start, or cannot go back to the state asked for."""
 
 
 @cache
@@ -72,6 +74,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _in_use(port: int) -> bool:
+    with socket.socket() as probe:
+        # As anvil does: a port is free at once when its last owner is gone.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
 class Devnet:
     """A running anvil. Use it as a context manager: it is stopped, and its files removed, in the end.
 
@@ -81,6 +94,9 @@ class Devnet:
         block_time_s: Seconds between blocks; None for `automine` or blocks on demand.
         automine: A block for each transaction; otherwise `mine` makes them.
         keep_history: Keep every old state in memory, for tests that look back; long runs need it off.
+
+    Raises:
+        DevnetError: The port is somebody else's, or anvil did not start.
     """
 
     def __init__(
@@ -92,6 +108,8 @@ class Devnet:
         automine: bool = False,
         keep_history: bool = False,
     ) -> None:
+        if port and _in_use(port):
+            raise DevnetError(f"port {port} is in use: name another")
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = anvil_command(self.port, timestamp=timestamp, block_time_s=block_time_s, automine=automine)
@@ -117,17 +135,18 @@ class Devnet:
     def _wait(self) -> None:
         deadline = time.monotonic() + 20
         while True:
-            if self._process.poll() is not None:
-                said = (self._folder / "anvil.log").read_text(errors="replace").strip().splitlines()
+            ended = self._process.poll() is not None
+            said = (self._folder / "anvil.log").read_text(errors="replace").strip().splitlines()
+            if ended:
                 self.stop()
                 raise DevnetError(f"anvil did not start: {said[-1] if said else 'it said nothing'}")
-            with contextlib.suppress(ChainUnreachableError):
-                self.node.request("eth_chainId")
+            # Before that, whoever answers on the port is another chain.
+            if any(line.startswith(_LISTENING) for line in said):
                 return
             if time.monotonic() > deadline:
                 self.stop()
-                raise DevnetError("anvil did not answer within 20 s")
-            time.sleep(0.05)
+                raise DevnetError("anvil did not start within 20 s")
+            time.sleep(0.01)
 
     @property
     def pid(self) -> int:
@@ -145,26 +164,26 @@ class Devnet:
         return str(self.node.request("evm_snapshot"))
 
     def restore(self, name: str) -> None:
-        """Takes the chain back to a snapshot; it can be used once."""
-        self.node.request("evm_revert", name)
+        """Takes the chain back to a snapshot; it can be used once.
+
+        Raises:
+            DevnetError: It was used already, or never taken.
+        """
+        if not self.node.request("evm_revert", name):
+            raise DevnetError(f"there is no snapshot {name} to go back to: each can be used once")
 
     def stop(self) -> None:
         """Stops the chain and removes its files. Harmless when repeated."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGTERM)
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        # Nothing of it is kept, so it is not asked: after a long run that takes it seconds.
+        self._process.kill()
+        self._process.wait()
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def __enter__(self) -> "Devnet":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

@@ -96,7 +96,7 @@ class Enrolment(BaseModel):
         try:
             return Enrolment.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise EnrolmentError(f"{path} is missing: `busbar replay --keep` or `busbar enrol` writes one") from None
+            raise EnrolmentError(f"{path} is missing: `busbar enrol --out FOLDER` writes one") from None
         except ValidationError as problem:
             first = problem.errors()[0]
             where = ".".join(str(part) for part in first["loc"])

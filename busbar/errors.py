@@ -69,10 +69,10 @@ class AccessManagedRequiredDelay(ContractError):
 
 
 class AccessManagedUnauthorized(ContractError):
-    """The caller does not hold the role this call needs: see `busbar roles`."""
+    """The caller does not hold the role this call needs: docs/security.md lists them."""
 
     signature = "AccessManagedUnauthorized(address)"
-    meaning = "The caller does not hold the role this call needs: see `busbar roles`"
+    meaning = "The caller does not hold the role this call needs: docs/security.md lists them"
     fields = ("caller",)
 
 

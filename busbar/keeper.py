@@ -94,7 +94,7 @@ class Keeper:
             case None:
                 log.info("done", call=str(call), gas=outcome.gas_used, block=outcome.block)
             case errors.NothingToClear():
-                log.info("another keeper was first", call=str(call))
+                log.debug("cleared already", call=str(call))
             case problem:
                 log.warning("refused", call=str(call), reason=str(problem))
         return outcome

@@ -25,6 +25,7 @@ SKIP_REASONS = (
     "not newer than the newest",
     "a register went back",
     "not signed by the meter",
+    "more than a register can show",
 )
 """Why the contract passes a reading over, by number (IMetering.SkipReason)."""
 

@@ -71,7 +71,7 @@ class UnknownRevert(BusbarError):
 
 
 OPENZEPPELIN = {
-    "AccessManagedUnauthorized": "The caller does not hold the role this call needs: see `busbar roles`.",
+    "AccessManagedUnauthorized": "The caller does not hold the role this call needs: docs/security.md lists them.",
     "ERC20InsufficientAllowance": "The spender was allowed less than that: approve it first.",
     "ERC20InsufficientBalance": "The wallet holds less than that.",
     "ERC2612ExpiredSignature": "The permit's deadline has passed: sign another.",

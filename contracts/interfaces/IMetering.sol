@@ -17,7 +17,8 @@ pragma solidity 0.8.35;
 /// - Import of the previous period can be retired until 4 epochs into the current one. What is left then
 ///   is grid import at the retail tariff, whoever touches it when.
 ///
-/// How this is stopped: the minter role is withdrawn, or a meter revoked. Retiring cannot be stopped.
+/// How this is stopped: the minter role is withdrawn, or a meter revoked. Retiring from the trading account
+/// stops only if the regulator takes Metering's own role away; from the wallet nobody can stop it.
 interface IMetering {
     /// @notice A reading with the meter's signature, 64 bytes (EIP-2098 for secp256k1).
     struct SignedReading {

@@ -10,7 +10,8 @@ pragma solidity 0.8.35;
 /// - A datum (tariff, Ft, grid status) nobody signs: it is as good as the operator that delivered it.
 /// - A request that times out blocks nothing and can be made again.
 ///
-/// How this is stopped: the oracle operator role is withdrawn. Upkeep cannot be stopped.
+/// How this is stopped: the oracle operator role is withdrawn; without this contract's own market maker role
+/// its upkeep clears nothing, while the first action of a later epoch still does.
 interface IOracleClient {
     /// @notice What is asked for.
     enum RequestKind {

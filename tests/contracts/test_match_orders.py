@@ -49,7 +49,7 @@ def test_match_orders__zone_never_opened__reverts(market):
 
 def test_match_orders__first_second_of_the_next_epoch__clears(market, actors):
     _trade(market, actors)
-    market.devnet.mine(market.chain.calendar.end(market.epoch) - 1)
+    market.devnet.mine(market.chain.calendar.end(market.epoch))
     assert market.events(market.clear(), "EpochCleared")
 
 

@@ -24,7 +24,6 @@ BY_ROLE = {
 """Restricted functions and the role that may call them."""
 
 ADMIN_ONLY = {
-    ("Registry", "connect"),
     ("Trading", "openZone"),
     ("Trading", "setOrderCap"),
     ("Trading", "setPaused"),

@@ -1,4 +1,4 @@
-"""assignMeter, replaceMeter, revokeMeter and connect: whose meters count."""
+"""assignMeter, replaceMeter, revokeMeter and the constructor: whose meters count."""
 
 import pytest
 
@@ -399,9 +399,6 @@ def test_meters__pages__are_in_order_and_short_at_the_end(market, actors):
     assert market.chain.meter_ids() == ids
     assert list(market.chain.view("Registry", "metersOf", actors.producer.address)) == [words[1], words[3]]
     assert list(market.chain.view("Registry", "metersOf", actors.outsider.address)) == []
-    records = market.chain.view("Registry", "metersFor", [words[0], bytes(32), words[1]])
-    assert [r[6] for r in records] == [actors.consumer.address, ZERO, actors.producer.address]
-    assert market.chain.view("Registry", "metersFor", []) == ()
 
 
 def test_meter_of__unknown_id__is_all_zero(market, actors):
@@ -410,32 +407,23 @@ def test_meter_of__unknown_id__is_all_zero(market, actors):
     assert market.chain.view("Registry", "meterOfKey", ZERO) == bytes(32)
 
 
-# ------------------------------------------------------------------------ connect
+# -------------------------------------------------------------------- constructor
 
 
-@pytest.mark.parametrize("role", ["distributor", "minter", "producer", "outsider"])
-def test_connect__not_the_regulator__reverts(market, role):
-    sender = getattr(market.actors, role)
-    with reverts(errors.AccessManagedUnauthorized, caller=sender.address):
-        market.chain.send(sender, Call("Registry", "connect", (sender.address, sender.address)))
-
-
-def test_connect__twice__reverts(market, actors):
-    at = market.chain.addresses
-    with reverts(errors.AlreadyConnected):
-        market.chain.send(actors.regulator, Call("Registry", "connect", (at["Trading"], at["Metering"])))
-
-
-def test_connect__fresh_registry__refuses_zero_and_takes_both_once(market, actors):
+@pytest.mark.parametrize("missing", [("Trading",), ("Metering",), ("Trading", "Metering")])
+def test_registry__deployed_without_trading_or_metering__reverts(market, actors, missing):
     at = market.chain.addresses
     chain = Chain(market.devnet.url, at, after_send=market.devnet.mine)
-    chain.deploy(actors.regulator, "Registry", [at["Authority"]])
+    args = [at["Authority"], *(ZERO if name in missing else at[name] for name in ("Trading", "Metering"))]
+    with reverts(errors.ZeroAddress):
+        chain.deploy(actors.regulator, "Registry", args)
+    assert chain.addresses["Registry"] == at["Registry"]
+
+
+def test_registry__deployed__knows_trading_and_metering_for_good(market, actors):
+    at = market.chain.addresses
+    chain = Chain(market.devnet.url, at, after_send=market.devnet.mine)
+    chain.deploy(actors.regulator, "Registry", [at["Authority"], at["Trading"], at["Metering"]])
     assert chain.addresses["Registry"] != at["Registry"]
-    for pair in [(ZERO, at["Metering"]), (at["Trading"], ZERO), (ZERO, ZERO)]:
-        with reverts(errors.ZeroAddress):
-            chain.send(actors.regulator, Call("Registry", "connect", pair))
-    chain.send(actors.regulator, Call("Registry", "connect", (at["Trading"], at["Metering"])))
     assert chain.view("Registry", "trading") == at["Trading"]
     assert chain.view("Registry", "metering") == at["Metering"]
-    with reverts(errors.AlreadyConnected):
-        chain.send(actors.regulator, Call("Registry", "connect", (at["Trading"], at["Metering"])))

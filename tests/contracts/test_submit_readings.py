@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from busbar import errors
-from busbar.chain import Call
+from busbar.chain import Call, KeySigner
 from busbar.devnet import dev_meter_key
 from busbar.readings import MeterDomain, Reading, SignedReading, digest, meter_id_bytes, sign
 from tests.market import SimulatedMeter, reverts
@@ -345,6 +345,49 @@ def test_reading_digest__of_the_contract__is_the_packages(market, meter):
     reading = Reading("m-1", 17, 2**64 - 1, 2**64 - 2)
     args = (METER, reading.interval_end, reading.import_wh, reading.export_wh)
     assert market.chain.view("Metering", "readingDigest", *args) == digest(reading, market.chain.meter_domain)
+
+
+def authentic(market, signed):
+    reading = signed.reading
+    fields = (meter_id_bytes(reading.meter_id), reading.interval_end, reading.import_wh, reading.export_wh)
+    return market.chain.view("Metering", "isAuthentic", (*fields, signed.r, signed.vs))
+
+
+def test_is_authentic__signed_by_the_meters_key__whether_it_counts_or_not(market, actors, meter):
+    newer = meter.read(import_wh=3, export_wh=10)
+    older = meter.read(import_wh=-3, export_wh=-10, at=17)
+    for _ in range(2):
+        assert authentic(market, newer)
+        assert authentic(market, older)
+        market.submit(newer)
+    market.chain.send(actors.distributor, Call("Registry", "revokeMeter", (METER,)))
+    assert authentic(market, newer)
+
+
+@pytest.mark.parametrize("field", ["interval_end", "import_wh", "export_wh"])
+def test_is_authentic__tampered_with__is_not(market, meter, field):
+    signed = meter.read(export_wh=10)
+    changed = dataclasses.replace(signed.reading, **{field: getattr(signed.reading, field) + 1})
+    assert not authentic(market, dataclasses.replace(signed, reading=changed))
+
+
+def test_is_authentic__signed_by_another_meter_or_by_nobody__is_not(market, actors, meter):
+    other = market.meter("m-2", actors.producer)
+    signed = meter.read(export_wh=10)
+    assert not authentic(market, SimulatedMeter(market, "m-1", other.key, 0, 0).read())
+    assert not authentic(market, dataclasses.replace(signed, r=bytes(32), vs=bytes(32)))
+    # Who nobody is signs for no unknown meter either.
+    for ghost in (signed, dataclasses.replace(signed, r=bytes(32), vs=bytes(32))):
+        unknown = dataclasses.replace(ghost.reading, meter_id="ghost")
+        assert not authentic(market, dataclasses.replace(ghost, reading=unknown))
+
+
+def test_is_authentic__meter_replaced__only_the_new_devices_key_counts(market, actors, meter):
+    old, new = meter.read(export_wh=10), dev_meter_key(900)
+    args = (METER, KeySigner.from_key(new).address, meter.import_wh, meter.export_wh, 0, 0)
+    market.chain.send(actors.distributor, Call("Registry", "replaceMeter", args))
+    assert not authentic(market, old)
+    assert authentic(market, SimulatedMeter(market, "m-1", new, 0, 0).read(export_wh=1))
 
 
 # ---------------------------------------------------------------------- plausibility

@@ -5,7 +5,7 @@ from eth_abi import decode, encode
 
 from busbar import errors
 from busbar.chain import Call
-from busbar.devnet import dev_meter_key
+from busbar.devnet import dev_meter_key, dev_signer
 from tests.market import ZONE, reverts
 
 CLEAR, TIME_OUT, RETIRE = range(3)
@@ -127,8 +127,10 @@ def test_check_upkeep__expired_requests__are_to_be_given_up(market):
 
 def test_check_upkeep__more_expired_requests_than_a_batch__names_a_hundred(market, actors):
     call = Call("OracleClient", "requestEnergyData", (1, FT))
-    for _ in range(2):
-        assert all(o.ok for o in market.chain.send_many([(actors.producer, call)] * 60))
+    # An account may have ten pending, so it takes a dozen.
+    crowd = [*actors.participants, *[dev_signer(40 + i) for i in range(6)]]
+    market.register(*crowd[6:])
+    assert all(o.ok for o in market.chain.send_many([(who, call) for who in crowd for _ in range(10)]))
     pass_blocks(market, 101)
     _, data = check(market)
     assert len(decoded(data)[1]) == 100

@@ -9,6 +9,7 @@ from tests.market import ZONE, ask, bid, reverts
 
 OTHER = 2
 NEVER_OPENED = 9
+MAX_ORDER_CAP = 2**24 - 1
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,20 @@ def test_open_zone__a_second_time__reverts(market, actors):
 def test_zones__never_opened__reverts(market, function, value):
     with reverts(errors.UnknownZone, zone=NEVER_OPENED):
         _regulate(market, function, NEVER_OPENED, value)
+
+
+@pytest.mark.parametrize(("function", "zone"), [("openZone", OTHER), ("setOrderCap", ZONE)])
+@pytest.mark.parametrize("cap", [MAX_ORDER_CAP + 1, 2**32 - 1])
+def test_zones__cap_too_large__reverts(market, function, zone, cap):
+    before = market.chain.zone(zone)
+    with reverts(errors.InvalidOrderCap, orderCap=cap, maximum=MAX_ORDER_CAP):
+        _regulate(market, function, zone, cap)
+    assert market.chain.zone(zone) == before
+
+
+def test_open_zone__with_the_largest_cap__has_it(market):
+    _regulate(market, "openZone", OTHER, MAX_ORDER_CAP)
+    assert market.chain.zone(OTHER).order_cap == MAX_ORDER_CAP
 
 
 def test_set_account__zone_never_opened__reverts(market, actors):
@@ -112,11 +127,11 @@ def test_set_order_cap__open_zone__changes_nothing_else(market, actors):
     market.enter(actors.consumer, bid(10, 100), bid(10, 100))
     _regulate(market, "setPaused", ZONE, True)
     before = market.chain.zone(ZONE)
-    (event,) = market.events(_regulate(market, "setOrderCap", ZONE, 2**32 - 1))
+    (event,) = market.events(_regulate(market, "setOrderCap", ZONE, MAX_ORDER_CAP))
     assert event.name == "ZoneSet"
-    assert event.args == {"zone": ZONE, "paused": True, "orderCap": 2**32 - 1}
+    assert event.args == {"zone": ZONE, "paused": True, "orderCap": MAX_ORDER_CAP}
     after = market.chain.zone(ZONE)
-    assert after.order_cap == 2**32 - 1
+    assert after.order_cap == MAX_ORDER_CAP
     assert (after.open, after.paused, after.epoch, after.cleared, after.counted_orders) == (
         before.open,
         before.paused,

@@ -1,7 +1,6 @@
 """A community file is taken whole or refused in one line; what is taken adds up to the last Wh."""
 
 import hashlib
-import time
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -229,12 +228,10 @@ def test_load_community__not_utf_8__names_the_row(tmp_path):
         load_community(path)
 
 
-def test_load_community__timestamp_wrong_by_decades__refuses_at_once(tmp_path):
+def test_load_community__timestamp_wrong_by_decades__is_refused(tmp_path):
     lines = with_row(3, "P1,prosumer,2126-03-09T00:15:00+07:00,100,250")
-    began = time.perf_counter()
     with pytest.raises(CommunityError, match="no row for"):
         load_community(write(tmp_path, lines))
-    assert time.perf_counter() - began < 1
 
 
 def test_load_community__rows_in_any_order__gives_the_same_community(tmp_path):
@@ -271,10 +268,8 @@ def test_load_community__hourly_file__derives_the_interval(tmp_path):
     assert community.intervals(date(2026, 3, 9)) == range(24)
 
 
-def test_load_community__shipped_week__loads_in_half_a_second_and_adds_up():
-    began = time.perf_counter()
+def test_load_community__shipped_week__adds_up():
     community = load_community(NEIGHBOURHOOD)
-    assert time.perf_counter() - began < 0.5
     assert (len(community.meters), community.interval_count, community.interval_s) == (21, 672, 900)
     assert sum(meter.role == "prosumer" for meter in community.meters) == 14
     assert community.start == datetime(2026, 3, 9, tzinfo=BANGKOK)
@@ -303,9 +298,7 @@ def test_meter__unknown_id__raises(tmp_path):
 )
 def test_intervals__day_is_not_held__lists_the_days_that_are(day, days):
     community = load_community(NEIGHBOURHOOD)
-    with pytest.raises(
-        CommunityError, match=r"not available; available: 2026-03-09 to 2026-03-15 \(7 days\)"
-    ):
+    with pytest.raises(CommunityError, match=r"not available; available: 2026-03-09 to 2026-03-15 \(7 days\)"):
         community.intervals(day, days)
 
 

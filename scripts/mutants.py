@@ -1,0 +1,220 @@
+"""Plants plausible bugs in the contracts and in the reference, one at a time, and runs the tests on each.
+
+Every one must be caught. The table goes to docs/mutants.md, with the test that caught it first.
+
+Usage: .venv/bin/python scripts/mutants.py [NAME...]     (`make mutants`)
+
+Each mutant is built in a copy of the checkout in a temporary folder; the checkout itself is never touched. The tests
+run are those of `make test`, those closest to the change first, and stop at the first failure.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from busbar import tools
+
+COPIED = ("busbar", "contracts", "data", "deployments", "scripts", "tests", "bench")
+FILES = ("ape-config.yaml", "pyproject.toml", "package.json", "conftest.py", "Makefile", "requirements.txt")
+
+
+class Mutant(NamedTuple):
+    """A planted bug: one piece of text in one file replaced by another."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    means: str
+    closest: str
+
+
+MUTANTS = (
+    Mutant(
+        "floor for ceil",
+        "contracts/libraries/Clearing.sol",
+        "return (x + y - 1) / y;",
+        "return x / y;",
+        "a rationed bid pays the floor: the contract gives away money",
+        "tests/contracts/test_edge_epochs.py",
+    ),
+    Mutant(
+        "stale words live",
+        "contracts/libraries/Book.sol",
+        "return word >> _TAG_SHIFT == epoch ? word & _LANES_MASK : 0;",
+        "return word & _LANES_MASK;",
+        "volumes of an earlier epoch count again",
+        "tests/contracts/test_against_reference_revm.py",
+    ),
+    Mutant(
+        "interval of maximal volume",
+        "contracts/libraries/Book.sol",
+        "r.upper = _nextOccupied(book, epoch, w, index) + 1;",
+        "r.upper = _nextOccupied(book, epoch, w, index);",
+        "the upper end of the price interval is a tick too low",
+        "tests/contracts/test_edge_epochs.py",
+    ),
+    Mutant(
+        "wrong side rationed",
+        "contracts/libraries/Book.sol",
+        "r.longSide = Clearing.BIDS;",
+        "r.longSide = Clearing.ASKS;",
+        "the shorter side is rationed",
+        "tests/contracts/test_edge_epochs.py",
+    ),
+    Mutant(
+        "suspended may trade",
+        "contracts/Trading.sol",
+        "if (a.status != Accounts.ACTIVE) revert AccountSuspended(account);",
+        "",
+        "the status check is missing",
+        "tests/contracts/test_create_orders.py",
+    ),
+    Mutant(
+        "cancel twice",
+        "contracts/Trading.sol",
+        "if (quantityWh == 0) revert OrderNotOpen(orderId);",
+        "",
+        "a cancelled order can be cancelled again",
+        "tests/contracts/test_cancel_order.py",
+    ),
+    Mutant(
+        "settle twice",
+        "contracts/Trading.sol",
+        "        a.count = 0;\n    }",
+        "    }",
+        "settling does not mark the orders as settled",
+        "tests/contracts/test_settle.py",
+    ),
+    Mutant(
+        "one order more",
+        "contracts/Trading.sol",
+        "if (firstIndex + added > MAX_ORDERS)",
+        "if (firstIndex + added > MAX_ORDERS + 1)",
+        "101 orders fit an epoch",
+        "tests/contracts/test_create_orders.py",
+    ),
+    Mutant(
+        "duplicate reading counts",
+        "contracts/Metering.sol",
+        "if (end <= before.intervalEnd)",
+        "if (end < before.intervalEnd)",
+        "a reading may be delivered twice",
+        "tests/contracts/test_submit_readings.py",
+    ),
+    Mutant(
+        "anybody's signature",
+        "contracts/Metering.sol",
+        "if (_signer(digest, reading) != device.key) return (SkipReason.BadSignature, 0);",
+        "",
+        "the signature is not looked at",
+        "tests/contracts/test_submit_readings.py",
+    ),
+    Mutant(
+        "parked is minted",
+        "contracts/Metering.sol",
+        "return exportWh - parkedExport;",
+        "return exportWh;",
+        "implausible growth is minted although it is parked",
+        "tests/contracts/test_submit_readings.py",
+    ),
+    Mutant(
+        "grace too long",
+        "contracts/Metering.sol",
+        "epoch % PERIOD_EPOCHS < GRACE_EPOCHS",
+        "epoch % PERIOD_EPOCHS <= GRACE_EPOCHS",
+        "last period's import can be retired an epoch too long",
+        "tests/contracts/test_retire.py",
+    ),
+    Mutant(
+        "previous import forgotten",
+        "contracts/libraries/Imports.sol",
+        "                if (period > ledger.period + 1) {\n                    ledger.gridImport += ledger.previous;",
+        "                if (period > ledger.period + 1) {",
+        "import of a skipped period is never billed",
+        "tests/contracts/test_retire.py",
+    ),
+    Mutant(
+        "reference: asks floored",
+        "busbar/clearing.py",
+        "-(-x // y)",
+        "x // y",
+        "the Python reference rounds down where it must round up",
+        "tests/pure/test_clearing.py",
+    ),
+)
+"""Bugs that somebody could write."""
+
+
+def build(root: Path, mutant: Mutant) -> Path:
+    """A copy of the checkout with the bug in it, compiled."""
+    folder = Path(tempfile.mkdtemp(prefix="busbar-mutant-"))
+    for name in COPIED:
+        if (root / name).exists():
+            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        shutil.copy(root / name, folder / name)
+    (folder / "node_modules").symlink_to(root / "node_modules")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "solcx").symlink_to(root / ".cache" / "solcx")
+    path = folder / mutant.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        sys.exit(f"mutant {mutant.name!r}: its text stands {text.count(mutant.old)} times in {mutant.file}, not once")
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    run(folder, [sys.executable, "scripts/export_abi.py"], check=True)
+    return folder
+
+
+def run(folder: Path, command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+    """Runs a command on a copy's own package."""
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=check)
+
+
+def caught_by(folder: Path, mutant: Mutant) -> str | None:
+    """The first test that fails on a mutant, or None if all pass."""
+    for places in ([mutant.closest], ["tests"]):
+        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:ape_test", "-p", "no:cacheprovider", *places]
+        done = run(folder, pytest, check=False)
+        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+        if failed is not None:
+            return failed.group(1)
+        if done.returncode != 0:
+            sys.exit(f"mutant {mutant.name!r}: the tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return None
+
+
+def main() -> int:
+    """Tries every mutant, or those named, and writes the table when all were tried."""
+    root = tools.project_root()
+    wanted = [mutant for mutant in MUTANTS if mutant.name in sys.argv[1:] or len(sys.argv) == 1]
+    rows, survivors = [], 0
+    for mutant in wanted:
+        folder = build(root, mutant)
+        try:
+            test = caught_by(folder, mutant)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        survivors += test is None
+        sys.stdout.write(f"{'caught' if test else 'SURVIVED':<9} {mutant.name:<28} {test or ''}\n")
+        sys.stdout.flush()
+        shown = f"`{test.split('::')[0].removeprefix('tests/')}` {test.split('::')[-1]}" if test else "**none**"
+        rows.append(f"| {mutant.name} | `{mutant.file}` | {mutant.means} | {shown} |")
+    if len(wanted) == len(MUTANTS):
+        head = (
+            "# Mutants\n\nBugs planted one at a time, and the first test that caught each. "
+            "Printed by `make mutants`.\n\n"
+            "| bug | file | what it does | caught first by |\n|---|---|---|---|\n"
+        )
+        (root / "docs" / "mutants.md").write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
