@@ -238,7 +238,7 @@ def _chain(network: str, url: str | None, record: Path | None, quiet: bool) -> "
 
 def main() -> None:
     """The `busbar` command."""
-    # Told to stop, a command leaves its blocks in order, and a replay so stops its chain; bots have handlers of their own.
+    # Told to stop, a command leaves its blocks in order: a replay stops its chain. Bots have their own handlers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(app(standalone_mode=False))

@@ -382,7 +382,8 @@ class InvalidCancelCutoff(ContractError):
 
 class InvalidEpochs(ContractError):
     """Genesis lies in the future, the epoch length is zero, or epoch numbers would outgrow their 27
-    bits         within ten years."""
+    bits         within ten years.
+    """
 
     signature = "InvalidEpochs(uint256,uint256)"
     meaning = (

@@ -177,6 +177,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         uint64 parkedImport = _plausible(importWh, meter.ratedImportW, elapsed) ? 0 : importWh;
         uint64 parkedExport = _plausible(exportWh, meter.ratedExportW, elapsed) ? 0 : exportWh;
         if (parkedImport | parkedExport != 0) {
+            // slither-disable-next-line costly-loop -- parking is the exception
             uint256 id = ++parkedCount;
             _parked[id] = Parked(meterId, meter.owner, parkedImport, parkedExport, ParkedStatus.Waiting);
             emit GrowthParked(id, meterId, meter.owner, parkedImport, parkedExport);
@@ -272,6 +273,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         address[] memory accounts = new address[](1);
         uint256[] memory wanted = new uint256[](1);
         (accounts[0], wanted[0]) = (msg.sender, energyWh);
+        // slither-disable-next-line reentrancy-events -- as in _retire
         uint256 burnt = trading.retire(accounts, wanted)[0];
         if (burnt != energyWh) revert NotEnoughGrid(msg.sender, energyWh, burnt);
         emit Surrendered(msg.sender, uint64(energyWh));
@@ -287,8 +289,11 @@ contract Metering is IMetering, AccessManaged, EIP712 {
 
     /// @dev Burns up to `wanted` of each account, with one burn, and discharges what was burnt.
     function _retire(address[] memory accounts, uint256[] memory wanted) private returns (uint256 total) {
+        // Trading is this market's own and calls back nobody but the GRID token.
+        // slither-disable-next-line reentrancy-benign,reentrancy-events
         uint256[] memory burnt = trading.retire(accounts, wanted);
         for (uint256 i = 0; i < accounts.length; ++i) {
+            // slither-disable-next-line incorrect-equality -- nothing burnt is nothing to discharge
             if (burnt[i] == 0) continue;
             _discharge(accounts[i], burnt[i], false);
             total += burnt[i];

@@ -65,6 +65,7 @@ contract OracleClient is IOracleClient, AccessManaged {
     /// @inheritdoc IOracleClient
     function requestEnergyData(RequestKind kind, bytes32 subject) external returns (bytes32 requestId) {
         if (!registry.isUserVerified(msg.sender)) {
+            // slither-disable-next-line unused-return -- the delay of a role's calls says nothing about who may ask
             (bool isOperator, ) = IAccessManager(authority()).hasRole(operatorRole, msg.sender);
             if (!isOperator) revert NotAllowedToRequest(msg.sender);
         }
@@ -76,6 +77,7 @@ contract OracleClient is IOracleClient, AccessManaged {
         ++_pendingOf[msg.sender];
         requestId = bytes32(++_requestCount);
         _requests[requestId] = Request(msg.sender, kind, RequestStatus.Pending, uint64(block.number), subject);
+        // slither-disable-next-line unused-return -- always new: ids count up
         _pending.add(requestId);
         emit EnergyDataRequested(requestId, msg.sender, kind, subject);
     }
@@ -147,6 +149,7 @@ contract OracleClient is IOracleClient, AccessManaged {
         (uint8 zone, uint256 offset, uint256 limit) = checkData.length == 0
             ? (_DEFAULT_ZONE, 0, _UPKEEP_BATCH)
             : abi.decode(checkData, (uint8, uint256, uint256));
+        // slither-disable-next-line unused-return -- which epoch is due does not matter here
         (bool due, ) = trading.clearingDue(zone);
         if (due) return (true, abi.encode(Upkeep.Clear, abi.encode(zone)));
         bytes32[] memory expired = _expired();

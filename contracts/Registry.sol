@@ -164,6 +164,7 @@ contract Registry is IRegistry, AccessManaged {
 
     /// @inheritdoc IRegistry
     function isUserVerified(address account) external view returns (bool) {
+        // slither-disable-next-line incorrect-equality -- an enumeration
         return _participants[account].status == Status.Active;
     }
 

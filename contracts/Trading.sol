@@ -38,6 +38,7 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     /// @dev GRID wei in a Wh.
     uint256 private constant _WH_WEI = 1e15;
     /// @dev 99 further orders, six a word.
+    // slither-disable-next-line unused-state -- the length of an array below, which slither does not count
     uint256 private constant _FURTHER_WORDS = 17;
     /// @dev A market whose epoch numbers would outgrow their 27 bits within ten years is refused. With epochs
     ///      of 60 s they last 255 years.
@@ -125,6 +126,8 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         bytes32 s
     ) external nonReentrant {
         // Whoever saw the permit may have used it first: then the allowance stands and the deposit goes on.
+        // The token is the market's own, named at deployment, and the guard is up.
+        // slither-disable-next-line reentrancy-benign
         // solhint-disable-next-line no-empty-blocks
         try IERC20Permit(_token(asset)).permit(msg.sender, address(this), amountWei, deadline, v, r, s) {} catch {}
         _deposit(asset, amountWei);
@@ -196,6 +199,7 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     ///      is never counted: colluders cannot lock anybody out, and it leaves the zone word alone.
     function _count(uint256 zoneId, Zones.Zone memory zone, uint256 epoch, uint256 counted) private {
         unchecked {
+            // slither-disable-next-line incorrect-equality -- epoch numbers, which nobody can push off by one
             if (zone.epoch == epoch && !zone.cleared) {
                 if (counted == 0) return;
             } else {
@@ -434,6 +438,7 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         for (uint256 i = 0; i < accounts.length; ++i) {
             (Accounts.Account memory a, bool changed) = _settled(accounts[i]);
             // [R4] whole Wh only, rounded down: what is left stays free.
+            // slither-disable-next-line divide-before-multiply -- on purpose: whole Wh only
             uint256 wh = a.energy / Clearing.ENERGY_UNITS_PER_WH;
             if (wh > maximumWh[i]) wh = maximumWh[i];
             if (wh != 0 || changed) {
@@ -509,6 +514,7 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
                 (a.energy, a.money, a.count) = (a.energy + energy, a.money + money, 0);
             } else {
                 // Without a trade the proceeds are the escrow itself.
+                // slither-disable-next-line uninitialized-local -- memory starts at zero, which is the result without trade
                 Clearing.Result memory none;
                 (v.energyEscrow, v.moneyEscrow) = _proceeds(account, a, none);
             }
@@ -594,6 +600,7 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
 
     function _toUnits(Asset asset, uint256 amountWei) private view returns (uint256 units) {
         uint256 unitWei = asset == Asset.Energy ? _ENERGY_UNIT_WEI : moneyUnitWei;
+        // slither-disable-next-line divide-before-multiply -- multiplied back to see whether the division was exact
         units = amountWei / unitWei;
         if (amountWei == 0 || units * unitWei != amountWei) revert InexactAmount(asset, amountWei, unitWei);
     }

@@ -39,7 +39,9 @@ prettier() {
 
 solhint() {
     [ -n "$(solidity_files)" ] || { echo "no Solidity files" > "$log/solhint.note" && return 0; }
-    solidity_files | tr '\n' '\0' | xargs -0 node_modules/.bin/solhint --disc --noPoster --max-warnings 0
+    # Proofs are called check_what__so, which is halmos's way and not solhint's.
+    solidity_files | grep -v '^tests/halmos/' | tr '\n' '\0' |
+        xargs -0 node_modules/.bin/solhint --disc --noPoster --max-warnings 0
 }
 
 # What halmos asks forge for: the same here, so that its own build finds everything in the compiler's cache.
@@ -57,8 +59,8 @@ slither() {
 
 halmos() {
     if ! find tests/halmos -name '*.t.sol' 2> /dev/null | grep -q .; then
-        echo "0 proofs: there is no tests/halmos/*.t.sol yet" > "$log/halmos.note"
-        return 0
+        echo "0 proofs: there is no tests/halmos/*.t.sol" > "$log/halmos.note"
+        return 1
     fi
     PATH="$(dirname "$forge"):$PWD/.venv-check/bin:$PATH" .venv-check/bin/halmos --forge-build-out .cache/forge/out \
         --no-status || return 1
@@ -69,7 +71,7 @@ halmos() {
 
 step ruff-format .venv/bin/ruff format --check --quiet .
 step ruff .venv/bin/ruff check --quiet .
-step mypy .venv/bin/mypy --strict --no-error-summary busbar scripts
+step mypy .venv/bin/mypy --strict --no-error-summary busbar scripts bench
 step prettier prettier
 step solhint solhint
 step forge-build forge_build

@@ -16,6 +16,7 @@ from ape import accounts, networks
 from ape.api import AccountAPI
 from ape.cli import ConnectedProviderCommand
 from ape.exceptions import ProviderError
+
 from busbar import errors
 from busbar.chain import Chain, Signer
 from busbar.deployment import Parameters, deploy, parameters_path, record_path

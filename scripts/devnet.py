@@ -14,7 +14,7 @@ from busbar import errors, tools
 from busbar.devnet import DEFAULT_PORT, anvil_command
 
 
-def main() -> int:
+def main() -> int:  # noqa: RET503  (it becomes anvil and does not return)
     """Replaces this process by anvil, so that Ctrl-C and kill reach the chain itself."""
     parser = argparse.ArgumentParser(description="Start a development chain on this machine.")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)

@@ -1,15 +1,15 @@
 """One chain and one deployed market a session; every test starts from the same state and leaves no trace."""
 
 import pytest
-from busbar.devnet import Devnet
 
+from busbar.devnet import Devnet
 from tests.market import DAY, Market
 
 
 @pytest.fixture(scope="session")
 def deployed(tmp_path_factory):
     """The market as deployed, shared by all tests: use `market`, which puts everything back."""
-    with Devnet(timestamp=DAY + 60, keep_history=True) as devnet:
+    with Devnet(timestamp=DAY + 60) as devnet:
         yield Market(devnet, tmp_path_factory.mktemp("deployment"))
 
 

@@ -106,6 +106,7 @@ library Book {
     ///      a is approached in four strides: words of pages, pages, leaf words, ticks. At each the walk goes
     ///      on while D above what it would pass is still more than S up to there.
     function clear(State storage book, uint256 epoch) internal view returns (Clearing.Result memory r) {
+        // slither-disable-next-line uninitialized-local -- memory starts at zero, as the walk does
         Walk memory w;
         unchecked {
             uint256 asks = 0;
@@ -218,6 +219,7 @@ library Book {
             uint256 volumes = (w.bids | w.asks) >> _LEAF_BITS;
             while (volumes == 0) {
                 // The next leaf word, or the first one of the next page that has volume.
+                // slither-disable-next-line divide-before-multiply -- indices: the start of the next leaf word
                 index = (index + _LEAF_LANES - 1) / _LEAF_LANES;
                 uint256 page = index / _PAGE_WORDS_OF_LEAVES;
                 uint256 shift = (page % _PAGE_LANES) * _PAGE_BITS;

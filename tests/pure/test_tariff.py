@@ -118,9 +118,7 @@ def test_load_tariff__unknown_plan__lists_the_plans():
 
 
 def test_load_tariff__date_before_a_needed_row__raises_instead_of_guessing():
-    with pytest.raises(
-        TariffError, match=r"no tou-1\.3 service on 2025-06-01; known periods: 2026-01-01\.\."
-    ):
+    with pytest.raises(TariffError, match=r"no tou-1\.3 service on 2025-06-01; known periods: 2026-01-01\.\."):
         load_tariff(THAILAND, date(2025, 6, 1), TOU_PLAN)
 
 
@@ -153,8 +151,7 @@ def test_load_tariff__no_ft_for_the_date__takes_the_nearest_period_and_names_the
     tariff = load_tariff(THAILAND, date(2026, 10, 1))
     assert tariff.ft_uthb_per_kwh == 162_300
     expected = (
-        "ft-nearest-period: the file has no Ft for 2026-10-01; "
-        "used 0.1623 of 2026-05-01..2026-08-31, 31 days away"
+        "ft-nearest-period: the file has no Ft for 2026-10-01; used 0.1623 of 2026-05-01..2026-08-31, 31 days away"
     )
     assert expected in tariff.assumptions
     assert f"assumption: {expected}" in tariff.describe()
@@ -303,9 +300,7 @@ def test_describe__flat_marginal__prints_prices_rows_and_assumptions():
     assert "tariff residential-1.2 on 2026-03-09 (one flat marginal price)" in text
     assert "retail 4.3190, buyback 2.2000 THB/kWh" in text
     assert "retail includes Ft 0.0972 and excludes VAT 7 %" in text
-    assert (
-        "row: ft 0.0972 THB/kWh, 2026-01-01..2026-04-30 [secondary: not read on an ERC/MEA/PEA page]" in text
-    )
+    assert "row: ft 0.0972 THB/kWh, 2026-01-01..2026-04-30 [secondary: not read on an ERC/MEA/PEA page]" in text
     assert "assumption: flat-marginal: every kWh costs the price of block 151-400 kWh/month" in text
 
 

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.35;
+
+import {Accounts} from "../../contracts/libraries/Accounts.sol";
+import {Proof} from "./Proof.sol";
+
+// solhint-disable func-name-mixedcase -- halmos knows a proof by `check_`
+
+/// @title AccountsProof
+contract AccountsProof is Proof {
+    uint256 private constant _ENERGY_FIELD = ((1 << 60) - 1) << 76;
+
+    /// @notice Every field in its range comes out of the word as it went in: no field reaches into another.
+    function check_packThenUnpack__is_identity(Accounts.Account memory a) external pure {
+        CHEATS.assume(a.money <= Accounts.MAX_MONEY && a.energy <= Accounts.MAX_ENERGY);
+        CHEATS.assume(a.first < 1 << 42 && a.epoch <= Accounts.MAX_EPOCH && a.count < 1 << 7);
+        CHEATS.assume(a.nonce < 1 << 32 && a.status < 1 << 2 && a.zone < 1 << 8 && a.wallet < 1 << 1);
+        Accounts.Account memory b = Accounts.unpack(Accounts.pack(a));
+        assert(b.money == a.money && b.energy == a.energy && b.first == a.first);
+        assert(b.epoch == a.epoch && b.count == a.count && b.nonce == a.nonce);
+        assert(b.status == a.status && b.zone == a.zone && b.wallet == a.wallet);
+    }
+
+    /// @notice The fields fill the word but for its highest bit: a word taken apart and put together is the same.
+    function check_unpackThenPack__is_identity(uint256 word) external pure {
+        CHEATS.assume(word < 1 << 255);
+        assert(Accounts.pack(Accounts.unpack(word)) == word);
+    }
+
+    /// @notice Credited energy is added, and no bit outside the energy field changes, as long as the market-wide
+    ///         cap holds, which Trading.credit checks first.
+    function check_addEnergy__touches_energy_alone(uint256 word, uint256 energy) external pure {
+        uint256 before = Accounts.unpack(word).energy;
+        CHEATS.assume(energy <= Accounts.MAX_ENERGY && before + energy <= Accounts.MAX_ENERGY);
+        uint256 credited = Accounts.addEnergy(word, energy);
+        assert(Accounts.unpack(credited).energy == before + energy);
+        assert((credited ^ word) & ~_ENERGY_FIELD == 0);
+    }
+}
