@@ -206,8 +206,9 @@ class BenchMarket:
         return self.chain.send(self.minter, self.chain.submit_readings_call(readings)).gas_used
 
     def read(self, meter_ids: Sequence[str], import_wh: int, export_wh: int) -> list[SignedReading]:
-        """Readings as of the next block of meters whose registers have grown by so much since they were assigned."""
-        at = self.chain.head().timestamp + 1
+        """Readings as of a fresh block of meters whose registers have grown by so much since they were assigned."""
+        self.devnet.mine()
+        at = self.chain.head().timestamp
         return [
             sign(
                 Reading(meter_id, at, FIRST_IMPORT_WH + import_wh, FIRST_EXPORT_WH + export_wh),

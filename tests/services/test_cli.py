@@ -375,8 +375,9 @@ def automine(tmp_path):
 
 
 def test_enrol__data_begin_meanwhile__says_to_enrol_again_and_that_works(monkeypatch, capsys, automine, tmp_path):
-    """Two epochs of ten seconds, a second a transaction: enrolling four houses and the utility takes 24."""
+    """Two epochs of ten seconds, half a minute a block: the data has begun before anybody is funded."""
     chain, market = automine
+    chain.node.request("anvil_setBlockTimestampInterval", 30)
     houses = [House(f"SHOP-{n}", (700, 800)) for n in range(4)]
     where = ("--community", write_community(tmp_path / "many.csv", *houses), "--out", tmp_path, *market(10))
     said = refused(monkeypatch, capsys, "enrol", *where)
