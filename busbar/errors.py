@@ -382,13 +382,13 @@ class InvalidCancelCutoff(ContractError):
 
 class InvalidEpochs(ContractError):
     """Genesis lies in the future, the epoch length is zero, or epoch numbers would outgrow their 27
-    bits         within ten years.
+    bits within ten years.
     """
 
     signature = "InvalidEpochs(uint256,uint256)"
     meaning = (
         "Genesis lies in the future, the epoch length is zero, or epoch numbers would outgrow "
-        "their 27 bits         within ten years"
+        "their 27 bits within ten years"
     )
     fields = ("genesis", "epochSeconds")
 

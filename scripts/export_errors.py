@@ -117,7 +117,10 @@ def generate(root: Path) -> str:
 def one_class(name: str, signature: str, fields: tuple[str, ...], meaning: str) -> str:
     """The class of one error."""
     meaning = meaning or OPENZEPPELIN.get(name) or f"OpenZeppelin's {name}."
+    meaning = " ".join(meaning.split())
     doc = textwrap.fill(meaning, 96, subsequent_indent="    ")
+    if "\n" in doc:
+        doc += "\n    "
     spoken = meaning.rstrip(".")
     tuple_text = "(" + ", ".join(f'"{field}"' for field in fields) + ("," if len(fields) == 1 else "") + ")"
     literal = "\n        ".join(f'"{part}"' for part in textwrap.wrap(spoken, 88, drop_whitespace=False))
