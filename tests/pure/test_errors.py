@@ -102,7 +102,7 @@ def test_error__wrong_number_of_values__is_refused(kind):
 def test_error__of_our_own_contracts__says_what_the_interface_says():
     for signature, (_, meaning) in abi_errors().items():
         if meaning:
-            assert errors.CONTRACT_ERRORS[signature].meaning == meaning.strip().rstrip(".")
+            assert errors.CONTRACT_ERRORS[signature].meaning == " ".join(meaning.split()).rstrip(".")
         else:
             # Only OpenZeppelin's carry no sentence.
             assert signature.startswith(OPENZEPPELINS), signature
