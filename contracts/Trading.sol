@@ -126,10 +126,11 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         bytes32 s
     ) external nonReentrant {
         // Whoever saw the permit may have used it first: then the allowance stands and the deposit goes on.
-        // The token is the market's own, named at deployment, and the guard is up.
-        // slither-disable-next-line reentrancy-benign
+        // The token is the market's own, named at deployment, the guard is up, and the account is read afterwards.
+        // slither-disable-start reentrancy-benign
         // solhint-disable-next-line no-empty-blocks
         try IERC20Permit(_token(asset)).permit(msg.sender, address(this), amountWei, deadline, v, r, s) {} catch {}
+        // slither-disable-end reentrancy-benign
         _deposit(asset, amountWei);
     }
 
