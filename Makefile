@@ -23,7 +23,7 @@ run: $(STAMPS)/setup $(STAMPS)/compile ## set up what is missing, then replay a 
 	@.venv/bin/busbar replay $(ARGS)
 
 test: $(STAMPS)/setup $(STAMPS)/compile ## set up what is missing, then run the tests
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest -p no:ape_test $(ARGS)
 
 check: $(STAMPS)/setup $(STAMPS)/compile $(STAMPS)/check ## format, lint, types, slither and proofs
 	@sh scripts/check.sh $(ARGS)
