@@ -160,13 +160,14 @@ class Agents:
         """Acts once for everyone who has not acted in the open epoch."""
         head = self.chain.head()
         addresses = [agent.signer.address for agent in self.agents]
+        # An order entered twice is two orders: with nonces older than the look, whoever has acted since is refused.
+        nonces = self.chain.nonces(addresses, head.number)
         accounts = dict(zip(addresses, self.chain.accounts(addresses, head.number), strict=True))
         batch = self._surrenders(accounts)
         epoch = self.chain.calendar.epoch_at(head.timestamp)
         if self.epochs is None or epoch in self.epochs:
             batch += self._orders(accounts, head, epoch)
-        # An order entered twice is two orders: whoever has acted since the look is left alone.
-        return self._send(batch, head.number)
+        return self._send(batch, nonces)
 
     def _orders(self, accounts: Mapping[str, Account], head: Head, epoch: int) -> list[tuple[Signer, Call]]:
         """Orders of everyone who has entered none in the epoch and whose meters have been read for it."""
@@ -178,7 +179,8 @@ class Agents:
         batch: list[tuple[Signer, Call]] = []
         for agent in self.agents:
             account = accounts[agent.signer.address]
-            acted = account.epoch == epoch and account.order_count > 0
+            # A node may show more than the block it was asked for, even the next epoch.
+            acted = account.epoch >= epoch and account.order_count > 0
             unread = any(read_until[m] < self.chain.calendar.start(epoch) for m in agent.meter_ids)
             if acted or unread:
                 continue
@@ -210,8 +212,8 @@ class Agents:
             return {}
         return {r.meter_id: r.interval_end for r in self.chain.registers(meter_ids, block)}
 
-    def _send(self, batch: Sequence[tuple[Signer, Call]], decided_at: int) -> list[Outcome]:
-        outcomes = self.chain.send_many(batch, decided_at)
+    def _send(self, batch: Sequence[tuple[Signer, Call]], nonces: Mapping[str, int]) -> list[Outcome]:
+        outcomes = self.chain.send_many(batch, nonces)
         for outcome in outcomes:
             if isinstance(outcome.error, errors.InsufficientFree):
                 log.warning("out of funds", account=outcome.sender, reason=str(outcome.error))

@@ -10,16 +10,18 @@ can ever be included, so nothing happens twice.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 import requests
-from eth_abi.abi import decode as abi_decode
-from eth_abi.abi import encode as abi_encode
+from eth_abi.codec import ABICodec
+from eth_abi.decoding import UnsignedIntegerDecoder
+from eth_abi.encoding import UnsignedIntegerEncoder
 from eth_abi.exceptions import DecodingError
+from eth_abi.registry import BaseEquals, registry
 from eth_account import Account as EthAccount
 from eth_account.signers.local import LocalAccount
 from eth_utils.abi import abi_to_signature
@@ -274,10 +276,10 @@ class _EventKind:
     def decode(self, log: dict[str, Any]) -> dict[str, Any]:
         """The event's values by name; structs are dictionaries, addresses have their checksum."""
         values = {
-            parameter["name"]: _named(parameter, abi_decode([parameter["type"]], bytes.fromhex(topic[2:]))[0])
+            parameter["name"]: _named(parameter, _ABI.decode([parameter["type"]], bytes.fromhex(topic[2:]))[0])
             for parameter, topic in zip(self._indexed, log["topics"][1:], strict=True)
         }
-        data = abi_decode(self._data_types, bytes.fromhex(log["data"][2:]))
+        data = _ABI.decode(self._data_types, bytes.fromhex(log["data"][2:]))
         values |= {p["name"]: _named(p, value) for p, value in zip(self._data, data, strict=True)}
         return values
 
@@ -287,6 +289,18 @@ def _named(parameter: Any, value: Any) -> Any:
     if parameter["type"] == "tuple":
         return {c["name"]: _named(c, part) for c, part in zip(parameter["components"], value, strict=True)}
     return _checksummed(_type_of(parameter), value)
+
+
+def _strict_codec() -> ABICodec:
+    """Coding by the book, whatever else is loaded: with ape in the process eth_abi reads missing bytes as zero."""
+    strict = registry.copy()  # type: ignore[no-untyped-call]
+    strict.unregister("uint")
+    uint = BaseEquals("uint")  # type: ignore[no-untyped-call]
+    strict.register(uint, UnsignedIntegerEncoder, UnsignedIntegerDecoder, label="uint")
+    return ABICodec(strict)
+
+
+_ABI = _strict_codec()
 
 
 @cache
@@ -392,11 +406,11 @@ def _decode_known(selector: bytes, data: bytes) -> errors.BusbarError | None:
     kind = _ERRORS_BY_SELECTOR.get(selector)
     if kind is not None:
         types = kind.signature[kind.signature.index("(") + 1 : -1]
-        return kind(*abi_decode(types.split(",") if types else [], data))
+        return kind(*_ABI.decode(types.split(",") if types else [], data))
     if selector == bytes.fromhex("08c379a0"):
-        return NodeRefusedError(f"the contract refused: {_one_line(abi_decode(['string'], data)[0])}")
+        return NodeRefusedError(f"the contract refused: {_one_line(_ABI.decode(['string'], data)[0])}")
     if selector == bytes.fromhex("4e487b71"):
-        return NodeRefusedError(f"the contract panicked with code 0x{abi_decode(['uint256'], data)[0]:02x}")
+        return NodeRefusedError(f"the contract panicked with code 0x{_ABI.decode(['uint256'], data)[0]:02x}")
     return None
 
 
@@ -596,7 +610,17 @@ class Chain:
             raise outcome.error
         return outcome
 
-    def send_many(self, batch: Sequence[tuple[Signer, Call]], decided_at: int | None = None) -> list[Outcome]:
+    def nonces(self, addresses: Iterable[str], block: int | None = None) -> dict[str, int]:
+        """Transactions of each address that are included: the nonce of its next one."""
+        unique = list(dict.fromkeys(addresses))
+        at = "latest" if block is None else hex(block)
+        counts = self.node.batch([("eth_getTransactionCount", [address, at]) for address in unique])
+        for count in counts:
+            if isinstance(count, errors.BusbarError):
+                raise count
+        return {address: int(count, 16) for address, count in zip(unique, counts, strict=True)}
+
+    def send_many(self, batch: Sequence[tuple[Signer, Call]], nonces: Mapping[str, int] | None = None) -> list[Outcome]:
         """Sends calls together and waits for their receipts; each has its own outcome.
 
         Each call is simulated on the newest block, so calls of one batch must not depend on each other. A refused
@@ -604,8 +628,10 @@ class Chain:
 
         Args:
             batch: Who sends what.
-            decided_at: Block that the decision to send was made on. The node then refuses a sender of whom anything
-                was included since, by a process stopped a moment ago, say: what is not harmless to repeat needs this.
+            nonces: Next nonce by sender, read before anything else that the decision to send was made on. The node
+                then refuses a sender of whom anything was included since, by a process stopped a moment ago, say:
+                what is not harmless to repeat needs this. Read first, because a node may answer for a later block
+                than it was asked for (anvil does while it mines): the nonce must never be newer than what was seen.
         """
         if not batch:
             return []
@@ -634,7 +660,7 @@ class Chain:
             }
             for i in going
         ]
-        sent = self.broadcast([(batch[i][0], request) for i, request in zip(going, requests_, strict=True)], decided_at)
+        sent = self.broadcast([(batch[i][0], request) for i, request in zip(going, requests_, strict=True)], nonces)
         receipts = self._receipts([tx for tx in sent if isinstance(tx, str)])
         for i, tx in zip(going, sent, strict=True):
             signer, call = batch[i]
@@ -652,7 +678,7 @@ class Chain:
         """
         artifact = load_artifact(name)
         constructor: Any = next((e for e in artifact["abi"] if e["type"] == "constructor"), {"inputs": []})
-        data = artifact["bytecode"] + abi_encode([_type_of(p) for p in constructor["inputs"]], list(args)).hex()
+        data = artifact["bytecode"] + _ABI.encode([_type_of(p) for p in constructor["inputs"]], list(args)).hex()
         gas = int(self.node.request("eth_estimateGas", {"from": signer.address, "data": data}), 16)
         sent = self.broadcast([(signer, {"data": data, "gas": min(gas * 5 // 4, TRANSACTION_GAS_CAP)})])[0]
         if isinstance(sent, errors.BusbarError):
@@ -666,30 +692,25 @@ class Chain:
         return address, sent, outcome.block
 
     def broadcast(
-        self, transactions: Sequence[tuple[Signer, dict[str, Any]]], decided_at: int | None = None
+        self, transactions: Sequence[tuple[Signer, dict[str, Any]]], nonces: Mapping[str, int] | None = None
     ) -> list[Any]:
         """Signs and broadcasts raw transactions; each result is a hash, or the error it was refused with.
 
-        Nonces are those of the newest block, or of the block `decided_at`.
+        Nonces are those of the newest block, or the named ones; then what follows a refused transaction of the same
+        sender is not sent, for it would take the place of what the sender has under way.
         """
         if not transactions:
             return []
-        addresses = list(dict.fromkeys(signer.address for signer, _ in transactions))
-        at = "latest" if decided_at is None else hex(decided_at)
-        answers = self.node.batch(
-            [("eth_getBlockByNumber", ["latest", False])]
-            + [("eth_getTransactionCount", [address, at]) for address in addresses]
-        )
-        for answer in answers:
-            if isinstance(answer, errors.BusbarError):
-                raise answer
-        base_fee = int(answers[0].get("baseFeePerGas", "0x0"), 16)
-        nonces = {address: int(n, 16) for address, n in zip(addresses, answers[1:], strict=True)}
-        raw = []
-        for signer, request in transactions:
+        following = dict(nonces if nonces is not None else self.nonces(signer.address for signer, _ in transactions))
+        head = self.node.request("eth_getBlockByNumber", "latest", False)
+        base_fee = int(head.get("baseFeePerGas", "0x0"), 16)
+        raw: list[str] = []
+        rounds: dict[int, list[int]] = {}
+        earlier: dict[str, int] = {}
+        for i, (signer, request) in enumerate(transactions):
             transaction = {
                 "chainId": self.chain_id,
-                "nonce": nonces[signer.address],
+                "nonce": following[signer.address],
                 "value": 0,
                 "type": 2,
                 # Permissioned chains run at zero gas price; elsewhere room for six blocks of rising base fee.
@@ -697,9 +718,23 @@ class Chain:
                 "maxPriorityFeePerGas": 0,
                 **request,
             }
-            nonces[signer.address] += 1
-            raw.append(("eth_sendRawTransaction", ["0x" + signer.sign(transaction).hex()]))
-        sent = self.node.batch(raw)
+            following[signer.address] += 1
+            raw.append("0x" + signer.sign(transaction).hex())
+            turn = earlier.get(signer.address, -1) + 1 if nonces is not None else 0
+            earlier[signer.address] = turn
+            rounds.setdefault(turn, []).append(i)
+        sent: list[Any] = [None] * len(transactions)
+        refused: dict[str, errors.BusbarError] = {}
+        for turn in sorted(rounds):
+            going = [i for i in rounds[turn] if transactions[i][0].address not in refused]
+            answers = self.node.batch([("eth_sendRawTransaction", [raw[i]]) for i in going])
+            for i, answer in zip(going, answers, strict=True):
+                sent[i] = answer
+                if nonces is not None and isinstance(answer, errors.BusbarError):
+                    refused[transactions[i][0].address] = answer
+            for i in rounds[turn]:
+                if sent[i] is None:
+                    sent[i] = refused[transactions[i][0].address]
         if self.after_send is not None:
             self.after_send()
         return sent
@@ -741,12 +776,12 @@ class Chain:
 
     def _encode(self, call: Call) -> str:
         function = self._functions[call.contract][(call.function, len(call.args))]
-        return "0x" + (function.selector + abi_encode(function.inputs, call.args)).hex()
+        return "0x" + (function.selector + _ABI.encode(function.inputs, call.args)).hex()
 
     def _decode(self, call: Call, data: bytes) -> Any:
         types = self._functions[call.contract][(call.function, len(call.args))].outputs
         try:
-            decoded = abi_decode(types, data)
+            decoded = _ABI.decode(types, data)
         except (DecodingError, ValueError, OverflowError):
             stands = "another contract" if data else "no contract"
             address = self.addresses[call.contract]

@@ -4,7 +4,8 @@ The enrolment is one small file. Every process of a replay (gateway, agents, kee
 the chain; none needs to talk to another.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -328,6 +329,8 @@ class _Enrolling:
 
     def fund(self) -> None:
         """Baht for all that an account could want to buy; only for accounts that never held any."""
+        # Issued twice is issued twice: with nonces older than the look, a second enrolling at the same time is refused.
+        nonces = self.chain.nonces([self.issuer.address])
         accounts = self.chain.accounts([agent.signer.address for agent in self.agents])
         poor = [
             (agent, self._budget_wei(agent))
@@ -341,7 +344,7 @@ class _Enrolling:
             for (agent, budget), has in zip(poor, held, strict=True)
             if has < budget
         ]
-        self._send(issue)
+        self._send(issue, nonces)
         self._send([(a.signer, Call("BahtToken", "approve", (trading, budget), "approve")) for a, budget in poor])
         self._send([(a.signer, Call("Trading", "deposit", (1, budget), "deposit")) for a, budget in poor])
 
@@ -356,13 +359,16 @@ class _Enrolling:
         ends = (self.enrolment.chain_start + n * self.enrolment.epoch_seconds for n in range(self.enrolment.intervals))
         return _whole_baht_wei(energy, max(corridors.corridor(t).retail_tick for t in ends))
 
-    def _send(self, batch: Sequence[tuple[Signer, Call]]) -> None:
+    def _send(self, batch: Sequence[tuple[Signer, Call]], nonces: Mapping[str, int] | None = None) -> None:
         for start in range(0, len(batch), ENROL_BATCH):
-            outcomes = self.chain.send_many(batch[start : start + ENROL_BATCH])
+            outcomes = self.chain.send_many(batch[start : start + ENROL_BATCH], nonces)
             self.outcomes += outcomes
             for outcome in outcomes:
                 if outcome.error is not None:
                     raise outcome.error
+            if nonces is not None:
+                sent = Counter(outcome.sender for outcome in outcomes)
+                nonces = {address: nonce + sent[address] for address, nonce in nonces.items()}
 
 
 def _whole_baht_wei(energy_wh: int, tick: int) -> int:

@@ -209,6 +209,36 @@ def test_step__first_process_is_included_between_look_and_sending__enters_once(m
     assert [who for who, *_ in street.entered()] == ["roof", "shop", "utility"]
 
 
+@pytest.mark.parametrize("into_next_epoch", [False, True])
+@pytest.mark.parametrize("after", ["head", "nonces", "accounts", "imports", "registers"])
+def test_step__node_answers_for_a_later_block_than_asked_for__enters_once(market, street, after, into_next_epoch):
+    """Anvil does so while it mines: asked for block N it may answer for N + 1, and the old one's orders are in that."""
+    street.read()
+    street.bot(impatient(market)).step()
+    chain = Chain(market.devnet.url, market.chain.addresses, after_send=market.devnet.mine)
+    look, batch = getattr(chain, after), chain.node.batch
+
+    def look_then_block(*args):
+        found = look(*args)
+        if into_next_epoch:
+            market.devnet.mine(market.chain.calendar.start(market.epoch + 1) + 1)
+        else:
+            market.devnet.mine()
+        return found
+
+    def newest(calls, *size):
+        return batch([(method, ["latest" if is_block(p) else p for p in params]) for method, params in calls], *size)
+
+    def is_block(parameter):
+        return isinstance(parameter, str) and parameter.startswith("0x") and len(parameter) < 42
+
+    setattr(chain, after, look_then_block)
+    chain.node.batch = newest
+    assert not any(outcome.ok for outcome in street.bot(chain).step())
+    market.devnet.mine()
+    assert [who for who, *_ in street.entered()] == ["roof", "shop", "utility"]
+
+
 # -------------------------------------------------------------------------------- utility
 
 

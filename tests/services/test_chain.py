@@ -316,6 +316,30 @@ def test_send__failed_for_a_reason_that_came_and_went_in_its_block__says_what_is
     assert one_line(outcome.error)
 
 
+def test_send_many__with_nonces__what_follows_a_refused_call_is_not_sent(market, actors):
+    """It would come after what is under way already, as a second helping of it."""
+    consumer = actors.consumer
+    withdrawals = [(consumer, Call("Trading", "withdraw", (MONEY, wei * BAHT, consumer.address))) for wei in (1, 2)]
+    before = market.chain.nonces([consumer.address])
+    Chain(market.devnet.url, market.chain.addresses, timeout_s=0).send_many(withdrawals[:1], before)
+    outcomes = market.chain.send_many(
+        [*withdrawals, (actors.distributor, register(actors.outsider))],
+        before | market.chain.nonces([actors.distributor.address]),
+    )
+    assert [outcome.ok for outcome in outcomes] == [False, False, True]
+    assert outcomes[0].error is outcomes[1].error
+    market.devnet.mine()
+    assert nonce(market, consumer) == before[consumer.address] + 1
+
+
+def test_send_many__with_nonces__many_of_one_sender_go_in_order(market, actors):
+    nonces = market.chain.nonces([actors.distributor.address])
+    batch = [(actors.distributor, register(dev_signer(40 + n))) for n in range(3)]
+    outcomes = market.chain.send_many(batch, nonces)
+    assert all(outcome.ok for outcome in outcomes)
+    assert market.chain.participants()[-3:] == [dev_signer(40 + n).address for n in range(3)]
+
+
 def test_send_many__nothing__does_nothing(market):
     head = market.chain.head()
     assert market.chain.send_many([]) == []
