@@ -222,6 +222,8 @@ class Head:
     number: int
     timestamp: int
     hash: str
+    gas_used: int = 0
+    gas_limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -728,6 +730,15 @@ class Chain:
             raise outcome.error
         return outcome
 
+    def refusal_in_pool(self, sender: str, call: Call) -> errors.BusbarError | None:
+        """What a call would be refused with once all that waits for a block is included; None if it would succeed.
+
+        Nodes differ in what they know of the pool: this may spare a transaction and must decide nothing else.
+        """
+        request = {"from": sender, "to": self.addresses[call.contract], "data": self._encode(call)}
+        answer = self.node.batch([("eth_call", [request, "pending"])])[0]
+        return answer if isinstance(answer, errors.BusbarError) else None
+
     def nonces(self, addresses: Iterable[str], block: int | None = None) -> dict[str, int]:
         """Transactions of each address that are included: the nonce of its next one."""
         unique = list(dict.fromkeys(addresses))
@@ -1025,7 +1036,8 @@ def _head(block: Any) -> Head:
         raise block
     if not isinstance(block, dict):
         raise NodeRefusedError("the node knows no newest block: it is starting or behind")
-    return Head(int(block["number"], 16), int(block["timestamp"], 16), block["hash"])
+    used, limit = (int(block.get(name, "0x0"), 16) for name in ("gasUsed", "gasLimit"))
+    return Head(int(block["number"], 16), int(block["timestamp"], 16), block["hash"], used, limit)
 
 
 def _kind(error: errors.BusbarError | None) -> str:

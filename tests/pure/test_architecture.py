@@ -20,14 +20,14 @@ LAYERS = (
     {"errors"},
     {"tools", "units"},
     {"orders", "readings", "community", "tariff", "settings", "logs", "metrics"},
-    {"clearing", "results"},
+    {"clearing", "results", "heads"},
     {"chain"},
     {"devnet", "outbox", "service"},
-    {"deployment", "keys", "ledger"},
+    {"deployment", "keys", "ledger", "watch"},
     {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
     {"enrolment"},
     {"replay"},  # conducts the services
-    {"report", "display"},
+    {"report", "display", "doctor", "supervisor", "wallet"},
     {"api"},
     {"cli"},
 )

@@ -375,7 +375,7 @@ def test_run__node_does_not_answer__waits_longer_each_time_and_goes_on(handlers,
     step = Steps(AWAY, AWAY, AWAY, None)
     with capture_logs() as logged:
         service.run(step, pause_s=0)
-    assert [entry["event"] for entry in logged] == ["waiting for the node"] * 3 + ["stopped"]
+    assert [entry["event"] for entry in logged] == ["waiting to try again"] * 3 + ["stopped"]
     assert step.taken == 4
 
 
