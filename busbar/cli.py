@@ -243,6 +243,118 @@ def agents(
 
 
 @app.command()
+def up(quiet: Quiet = False) -> None:
+    """Runs the bots that busbar.toml names, starts again what ends, and stops all of them when told to."""
+    from collections.abc import Sequence
+
+    from busbar.supervisor import Supervisor
+
+    settings = _settings(quiet)
+    mine = settings.up
+    more = ["--quiet"] if quiet else []
+    commands: dict[str, Sequence[str]] = {name: [sys.executable, "-m", "busbar.cli", name, *more] for name in mine.run}
+    patience = {"restart_s": mine.restart_s, "restart_max_s": mine.restart_max_s, "stop_s": mine.stop_s}
+    Supervisor(commands, **patience).run()
+
+
+@app.command()
+def doctor(network: Network = None, url: Url = None, record: RecordFile = None) -> None:
+    """Looks for what is wrong with node, deployment, roles, funds, clocks and clearing, and says what to do."""
+    from busbar.deployment import Parameters, Record, parameters_path, record_path
+    from busbar.doctor import Bot, examine
+    from busbar.keys import address
+
+    settings = _settings(quiet=True)
+    parameters = Parameters.load(parameters_path(network or settings.network))
+    held = Record.load(record or settings.record or record_path(parameters.chain_id))
+    bots = [
+        Bot(name, address(who, held.chain_id, settings.keystores), role)
+        for name, who, role in (
+            ("keeper", settings.keeper.account, "market maker"),
+            ("meters", settings.meters.account, "minter"),
+        )
+        if name in settings.up.run
+    ]
+    wrong = 0
+    for finding in examine(lambda: _market(settings, network, url, record)[2], held, bots, settings.keeper.zones):
+        typer.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name}: {finding.told}")
+        if not finding.ok:
+            wrong += 1
+            typer.echo(f"       -> {finding.remedy}")
+    if wrong:
+        raise errors.BusbarError(f"{wrong} of the checks found something wrong")
+
+
+@app.command()
+def roles(network: Network = None, url: Url = None, record: RecordFile = None) -> None:
+    """Lists who holds which role, and fails if that is not what the network's file says."""
+    from busbar.roles import findings, holdings, misassigned
+
+    settings = _settings(quiet=True)
+    parameters, held, chain = _market(settings, network, url, record)
+    found = holdings(chain, parameters, held.contracts["Authority"]["block"])
+    for holding in found:
+        mark = "ok   " if not holding.finding else "WRONG"
+        typer.echo(f"{mark}  {holding.role:<16} {holding.account} {holding.who}".rstrip())
+    wrong = findings(found) + misassigned(chain)
+    for line in wrong:
+        typer.echo(f"       -> {line}")
+    if wrong:
+        raise errors.BusbarError(f"{len(wrong)} findings: roles are not as the network's file says")
+
+
+wallet_app = typer.Typer(no_args_is_help=True, help="Keystores: make, list, sign, verify.")
+app.add_typer(wallet_app, name="wallet")
+Keystores = Annotated[Path | None, typer.Option("--keystores", help="Folder of the keystores; the setting's if none.")]
+
+
+@wallet_app.command("new")
+def wallet_new(name: Annotated[str, typer.Argument(help="Its name.")], keystores: Keystores = None) -> None:
+    """Makes a key and its keystore; the password is in BUSBAR_KEYSTORE_PASSWORD or ..._PASSWORD_FILE."""
+    from busbar import wallet
+
+    made = wallet.new(keystores or _settings().keystores, name)
+    typer.echo(f"{made.address} {made.path}")
+
+
+@wallet_app.command("list")
+def wallet_list(keystores: Keystores = None) -> None:
+    """Lists the keystores and their addresses."""
+    from busbar import wallet
+
+    for found in wallet.stored(keystores or _settings().keystores):
+        typer.echo(f"{found.address} {found.name}")
+
+
+@wallet_app.command("sign")
+def wallet_sign(
+    who: Annotated[str, typer.Argument(help="A keystore's name or path, or dev:N.")],
+    text: Annotated[str, typer.Argument(help="The text.")],
+    keystores: Keystores = None,
+) -> None:
+    """Signs a text as wallets do (EIP-191), to show that one holds a key."""
+    from busbar import wallet
+    from busbar.devnet import CHAIN_ID
+
+    typer.echo(wallet.sign(who, CHAIN_ID, keystores or _settings().keystores, text))
+
+
+@wallet_app.command("verify")
+def wallet_verify(
+    address: Annotated[str, typer.Argument(help="Who is said to have signed.")],
+    text: Annotated[str, typer.Argument(help="The text.")],
+    signature: Annotated[str, typer.Argument(help="The signature, in hex.")],
+) -> None:
+    """Says whether this address signed this text, and fails if not."""
+    from busbar import wallet
+
+    by = wallet.signed_by(text, signature)
+    if by.lower() != address.lower():
+        raise errors.BusbarError(f"signed by {by}, not by {address}")
+    typer.echo(f"signed by {by}")
+
+
+@app.command()
 def version() -> None:
     """Prints the version."""
     typer.echo(__version__)
@@ -348,3 +460,7 @@ def main() -> None:
         told = problem.format_message()
         sys.stderr.write(told + "\n" if "\n" in told else f"busbar: {told}: see `busbar --help`\n")
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from eth_account import Account as EthAccount
+from web3 import Web3
 
 from busbar import errors
 from busbar.chain import KeySigner
@@ -68,9 +69,7 @@ def signer(who: str, chain_id: int, folder: Path | None = None) -> KeySigner:
         if not (who[4:].isascii() and who[4:].isdigit()):
             raise KeyUnusableError(f"{who!r} is no development account: write dev:0, dev:1 ...")
         return dev_signer(int(who[4:]))
-    path = Path(who)
-    if folder is not None and path.name == who and (folder / f"{who}.json").is_file():
-        path = folder / f"{who}.json"
+    path = _keystore(who, folder)
     secret = password(who)
     try:
         return KeySigner.from_key(bytes(EthAccount.decrypt(json.loads(path.read_text("utf-8")), secret)))
@@ -78,3 +77,27 @@ def signer(who: str, chain_id: int, folder: Path | None = None) -> KeySigner:
         raise KeyUnusableError(f"the keystore {who} cannot be read: {problem.strerror}") from None
     except (ValueError, KeyError, TypeError, NotImplementedError) as problem:
         raise KeyUnusableError(f"the keystore {who} cannot be opened: {problem}") from None
+
+
+def address(who: str, chain_id: int, folder: Path | None = None) -> str:
+    """The address a setting names, without its password: as `signer`, for who only wants to look.
+
+    Raises:
+        KeyUnusableError: One line says why.
+    """
+    if who.startswith("dev:"):
+        return signer(who, chain_id).address
+    path = _keystore(who, folder)
+    try:
+        return str(Web3.to_checksum_address("0x" + json.loads(path.read_text("utf-8"))["address"].removeprefix("0x")))
+    except OSError as problem:
+        raise KeyUnusableError(f"the keystore {who} cannot be read: {problem.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise KeyUnusableError(f"the keystore {who} names no address") from None
+
+
+def _keystore(who: str, folder: Path | None) -> Path:
+    """The file of a keystore: by its name in the folder, or by its path."""
+    if folder is not None and Path(who).name == who and (folder / f"{who}.json").is_file():
+        return folder / f"{who}.json"
+    return Path(who)

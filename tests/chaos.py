@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from busbar import logs
 from busbar.devnet import Devnet
 from tests.communities import House, write_community
 from tests.faults import FaultyNode
@@ -326,6 +327,7 @@ def main():
     days, rest = divmod(arguments.epochs, INTERVALS_A_DAY)
     if rest or not days:
         parser.error(f"--epochs is a multiple of {INTERVALS_A_DAY}")
+    logs.configure()
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="busbar-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"logs: {folder}", flush=True)

@@ -27,7 +27,7 @@ LAYERS = (
     {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
     {"enrolment"},
     {"replay"},  # conducts the services
-    {"report", "display", "doctor", "supervisor", "wallet"},
+    {"report", "display", "doctor", "roles", "supervisor", "wallet"},
     {"api"},
     {"cli"},
 )
