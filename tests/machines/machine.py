@@ -16,7 +16,6 @@ compared with the model byte by byte, and the invariants of market_design.md sec
 """
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import ClassVar
 
 from eth_abi import decode
@@ -104,15 +103,6 @@ class Stats:
         return ", ".join(parts)
 
 
-@dataclass(slots=True)
-class Device:
-    """A meter on the wall: its key, and registers that go on whether or not anybody reads them."""
-
-    key: PrivateKey
-    end: int
-    registers: list[int]
-
-
 def sometimes(*rare: object):
     """None mostly."""
     return st.sampled_from((None,) * 3 * len(rare) + rare)
@@ -133,8 +123,7 @@ class MarketMachine(RuleBasedStateMachine):
         self.m.roles[self.actors["regulator"]].add("admin")
         for role, actor in ROLE_HOLDERS.items():
             self.m.roles[self.actors[actor]].add(role)
-        self.devices: dict[bytes, Device] = {}
-        self.key_count = 0
+        self.meter_keys: dict[str, PrivateKey] = {}
         self.pool: list[Reading] = []
         self.sent: list[tuple] = []
         """The newest calls, to be sent again."""
@@ -601,16 +590,15 @@ class MarketMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------------- meters
 
     def _new_key(self) -> PrivateKey:
-        self.key_count += 1
-        return machine_key(f"meter {self.key_count}")
+        key = machine_key(f"meter {len(self.meter_keys) + 1}")
+        # Before the market hears of it: a call that is refused may succeed when it comes again.
+        self.meter_keys[address_of(key)] = key
+        return key
 
     def _assign(self, person: str, kind: int, watt: tuple[int, int], registers: tuple[int, int]):
         meter_id, key = meter_id_bytes(f"meter-{len(self.m.meters)}"), self._new_key()
         config = (self.actors[person], address_of(key), 0, kind, int(kind == PROSUMER), *watt, *registers)
-        refused = self.do("distributor", "Registry", "assignMeter", meter_id, config)
-        if refused is None:
-            self.devices[meter_id] = Device(key, self.m.now, list(registers))
-        return refused
+        return self.do("distributor", "Registry", "assignMeter", meter_id, config)
 
     @rule(
         person=anybody,
@@ -653,9 +641,7 @@ class MarketMachine(RuleBasedStateMachine):
         address = {"key": meter.key, "no key": ZERO}.get(flaw, address_of(key))
         if flaw == "unknown":
             meter_id = meter_id_bytes("nowhere")
-        answer = self.do("distributor", "Registry", "replaceMeter", meter_id, address, *final, *initial)
-        if answer is None:
-            self.devices[meter_id] = Device(key, self.m.now, list(initial))
+        self.do("distributor", "Registry", "replaceMeter", meter_id, address, *final, *initial)
 
     @rule(i=small, what=st.sampled_from(("active", "revoked", "revoked", "unknown")))
     def meter_is_revoked(self, i: int, what: str) -> None:
@@ -720,11 +706,11 @@ class MarketMachine(RuleBasedStateMachine):
         return min(MAX_UINT64, max(0, meter.registers[direction] + grown))
 
     def _read(self, meter_id: bytes, import_growth: str, export_growth: str, end: int, flaw: str | None) -> Reading:
-        meter, device = self.m.meters[meter_id], self.devices[meter_id]
+        meter = self.m.meters[meter_id]
         if flaw == "future":
             end = self.m.now + 10
         registers = [self._grown(meter, d, g, end) for d, g in enumerate((import_growth, export_growth))]
-        key = machine_key("never used") if flaw == "key" else device.key
+        key = machine_key("never used") if flaw == "key" else self.meter_keys[meter.key]
         contract = self.m.at["Trading" if flaw == "elsewhere" else "Metering"]
         name = "nowhere" if flaw == "unknown" else meter_id.rstrip(b"\0").decode()
         plain = PlainReading(name, end, *registers)

@@ -77,10 +77,7 @@ def replace(machine: MarketMachine, meter_id: bytes, final_wh: int, *, initial_w
     """Another device takes a consumer's meter's place; gives the refusal, if there is one."""
     key = machine._new_key()
     registers = (final_wh, machine.m.meters[meter_id].registers[1], initial_wh, 0)
-    refused = machine.do("distributor", "Registry", "replaceMeter", meter_id, address_of(key), *registers)
-    if refused is None:
-        machine.devices[meter_id].key = key
-    return refused
+    return machine.do("distributor", "Registry", "replaceMeter", meter_id, address_of(key), *registers)
 
 
 def submit(machine: MarketMachine, *readings):
