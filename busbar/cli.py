@@ -43,12 +43,12 @@ def default_community() -> Path:
 
 
 DEFAULT_DAY = "2026-03-14"
-"""A Saturday with surplus in 32 epochs."""
+"""A Saturday with surplus in 32 epochs; several days begin with the community's first instead."""
 
 
-def _day(text: str | None, community: Path | None) -> date | None:
+def _day(text: str | None, community: Path | None, days: int) -> date | None:
     if text is None:
-        return None if community else date.fromisoformat(DEFAULT_DAY)
+        return None if community or days > 1 else date.fromisoformat(DEFAULT_DAY)
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -73,7 +73,7 @@ def replay(
     from busbar.report import print_summary, write_report
 
     logs.configure()
-    first = _day(day, community)
+    first = _day(day, community, days)
     path = community or default_community()
     name = f"{first or path.stem}{f'+{days - 1}' if days > 1 else ''}"
     folder = out or Path("out") / name
@@ -126,7 +126,7 @@ def enrol(
     logs.configure()
     path = community or default_community()
     data = load_community(path)
-    _, intervals = enrolments.chosen(data, _day(day, community), days)
+    _, intervals = enrolments.chosen(data, _day(day, community, days), days)
     parameters = Parameters.load(parameters_path(network))
     chain = connect(Record.load(record or record_path(parameters.chain_id)), url or parameters.url)
     file = out / enrolments.ENROLMENT_FILE

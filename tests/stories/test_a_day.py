@@ -88,7 +88,7 @@ def run(watched):
 
 
 def test_replay__street__passes_every_check_of_the_audit(run):
-    assert len(run.audit) == 12
+    assert len(run.audit) == 13
     assert failed(run) == []
 
 
@@ -141,6 +141,10 @@ def test_replay__street__bills_are_what_the_tariff_makes_of_the_meters(run):
         grid = RETAIL * (p.outstanding_wh + p.grid_import_wh)
         assert p.bill_uthb == grid + -(-p.paid_wei // 10**12) - p.earned_wei // 10**12
         assert p.saving_uthb == p.baseline_bill_uthb - p.bill_uthb
+        assert p.service_uthb == 794_194  # 24.62 THB a month, one of 31 days
+        assert p.grid_ft_uthb <= 97.2 * (p.outstanding_wh + p.grid_import_wh) < p.grid_ft_uthb + len(run.epochs)
+        for vat, cost in ((p.vat_uthb, grid), (p.baseline_vat_uthb, p.retail_only_cost_uthb)):
+            assert 0 <= 100 * vat - 7 * (cost + p.service_uthb) < 100
     assert sum(p.saving_uthb for p in run.participants) > 0
 
 
