@@ -2,7 +2,7 @@
 
 A step calls a verb on both. If the model refuses, the contracts must refuse with the same error and the same values; if
 it does not, they must return the same, tell the same events and do it. After every step all that the contracts show is
-compared with the model byte by byte, and the invariants of market_design.md section 6 are checked:
+compared with the model byte by byte, and the invariants of docs/invariants.md are checked:
 
 1. Energy held = free + locked + counted dust + donations, exactly; money likewise.      `Model.check`
 2. GRID supply = what registers grew by, unless parked, + plain mints - burns.           `Model.check`
