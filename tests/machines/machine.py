@@ -317,9 +317,21 @@ class MarketMachine(RuleBasedStateMachine):
             payload = encode(("address[]",), ([self.everyone[i % len(self.everyone)] for i in picks],))
         self._perform("outsider", upkeep(kind, payload))
 
-    @rule(actor=st.sampled_from(("keeper", "keeper", "regulator")), zone=st.sampled_from((1, 1, 2, 3)))
-    def keeper_clears(self, actor: str, zone: int) -> None:
-        self.do(actor, "Trading", "matchOrders", zone)
+    @rule(
+        actor=st.sampled_from(("keeper", "keeper", "keeper", "regulator")),
+        zone=st.sampled_from((1, 1, 2, 3)),
+        at_the_end=st.booleans(),
+        times=st.sampled_from((1, 1, 2)),
+    )
+    def keeper_clears(self, actor: str, zone: int, at_the_end: bool, times: int) -> None:
+        """By the verb itself, mostly right after an epoch with orders, before anybody else comes to it."""
+        if at_the_end:
+            before, self.keeper = self.keeper, "dead"
+            self.epoch_ends(n=1)
+            self.keeper = before
+            zone = next((number for number in (zone, 1, 2) if number in self.m.zones and self.m.is_due(number)), zone)
+        for _ in range(times):
+            self.do(actor, "Trading", "matchOrders", zone)
 
     def _aim(self, person: str, wanted) -> str:
         """The person, or the next one whose account answers the description, if there is any."""
