@@ -1,8 +1,9 @@
 """Bringing the market onto a chain, the same way everywhere, and the record of what stands there.
 
 `deploy` looks at the chain before each step and does only what is missing: run twice, it changes nothing; stopped
-halfway, it goes on. Everything it is told is checked before the first step. Parameters come from
-`deployments/<network>.toml`, the record goes to `deployments/<chain id>.json`.
+halfway, it goes on. Zones, caps and holders of roles become what the parameters say, also by taking roles away.
+Everything it is told is checked before the first step. Parameters come from `deployments/<network>.toml`, the record
+goes to `deployments/<chain id>.json`.
 """
 
 import json
@@ -381,6 +382,7 @@ def deploy(
     _open_zones(step, plan)
     _set_permissions(step)
     _grant_roles(step, plan)
+    _revoke_roles(step, plan)
     _hand_over(step, plan)
     if not record.complete:
         record.complete = True
@@ -544,13 +546,40 @@ def _grant_roles(step: _Step, plan: _Plan) -> None:
             _change(step, call, f"{role} granted to {shown}")
 
 
+def _revoke_roles(step: _Step, plan: _Plan) -> None:
+    """The parameters say who holds a role: whoever does not stand there any more loses it. See decision 0005."""
+    chain, names = step.chain, {role_id: role for role, role_id in ROLES.items()} | {ADMIN: "administration"}
+    listed = {(ROLES[role], chain.addresses[name]) for name, role in CONTRACT_ROLES}
+    listed |= {(ROLES[role], address) for role, address in plan.holders}
+    # The deployer's administration ends with the handing over, which still needs it.
+    listed |= {(ADMIN, account) for account in (plan.regulator, *_deployers(step))}
+    granted = chain.events([("Authority", "RoleGranted")], _first_block(step), chain.head().number)
+    known = dict.fromkeys((event.args["roleId"], event.args["account"]) for event in granted)
+    for role_id, account in known:
+        if role_id not in names or (role_id, account) in listed:
+            continue
+        held, _ = chain.view("Authority", "hasRole", role_id, account)
+        if held:
+            call = Call("Authority", "revokeRole", (role_id, account))
+            _change(step, call, f"{names[role_id]} taken from {account}, which the parameters do not name")
+
+
+def _first_block(step: _Step) -> int:
+    return int(step.record.contracts["Authority"]["block"])
+
+
+def _deployers(step: _Step) -> list[str]:
+    """Who began the deployment, and who goes on with it."""
+    (first,) = step.record.contracts["Authority"]["arguments"]
+    return list(dict.fromkeys([first, step.signer.address]))
+
+
 def _hand_over(step: _Step, plan: _Plan) -> None:
     """The regulator administers; a deployer that is somebody else keeps nothing, whoever finishes its work."""
     if not _administers(step, plan.regulator):
         call = Call("Authority", "grantRole", (ADMIN, plan.regulator, 0))
         _change(step, call, f"administration granted to the regulator {plan.regulator}")
-    (first,) = step.record.contracts["Authority"]["arguments"]
-    for deployer in dict.fromkeys([first, step.signer.address]):
+    for deployer in _deployers(step):
         if deployer == plan.regulator or not _administers(step, deployer):
             continue
         if deployer == step.signer.address:

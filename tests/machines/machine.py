@@ -2,7 +2,7 @@
 
 A step calls a verb on both. If the model refuses, the contracts must refuse with the same error and the same values; if
 it does not, they must return the same, tell the same events and do it. After every step all that the contracts show is
-compared with the model byte by byte, and the invariants of market_design.md section 6 are checked:
+compared with the model byte by byte, and the invariants of docs/invariants.md are checked:
 
 1. Energy held = free + locked + counted dust + donations, exactly; money likewise.      `Model.check`
 2. GRID supply = what registers grew by, unless parked, + plain mints - burns.           `Model.check`
@@ -306,9 +306,21 @@ class MarketMachine(RuleBasedStateMachine):
             payload = encode(("address[]",), ([self.everyone[i % len(self.everyone)] for i in picks],))
         self._perform("outsider", upkeep(kind, payload))
 
-    @rule(actor=st.sampled_from(("keeper", "keeper", "regulator")), zone=st.sampled_from((1, 1, 2, 3)))
-    def keeper_clears(self, actor: str, zone: int) -> None:
-        self.do(actor, "Trading", "matchOrders", zone)
+    @rule(
+        actor=st.sampled_from(("keeper", "keeper", "keeper", "regulator")),
+        zone=st.sampled_from((1, 1, 2, 3)),
+        at_the_end=st.booleans(),
+        times=st.sampled_from((1, 1, 2)),
+    )
+    def keeper_clears(self, actor: str, zone: int, at_the_end: bool, times: int) -> None:
+        """By the verb itself, mostly right after an epoch with orders, before anybody else comes to it."""
+        if at_the_end:
+            before, self.keeper = self.keeper, "dead"
+            self.epoch_ends(n=1)
+            self.keeper = before
+            zone = next((number for number in (zone, 1, 2) if number in self.m.zones and self.m.is_due(number)), zone)
+        for _ in range(times):
+            self.do(actor, "Trading", "matchOrders", zone)
 
     def _aim(self, person: str, wanted) -> str:
         """The person, or the next one whose account answers the description, if there is any."""

@@ -580,12 +580,44 @@ def test_deploy__another_cap_for_an_open_zone__is_set_and_told(standing, path, c
     assert said[-1] == "nothing to change: everything stands"
 
 
-@pytest.mark.xfail(reason="DOUBT deploy: a role taken out of the parameters stays granted and nobody is told")
-def test_deploy__a_holder_taken_off_the_list__is_revoked_or_told(standing, path):
+def test_deploy__a_holder_taken_off_the_list__loses_its_role(standing, path):
     said, second = [], again(standing)
     fewer = changed(roles={"distributors": ["dev:1"]})
     deploy(second, REGULATOR, fewer, path, said.append)
-    assert roles_held(second) == roles_listed(second, fewer) or said[-1] != "nothing to change: everything stands"
+    gone = dev_signer(2).address
+    assert said[-2:] == [f"distributor taken from {gone}, which the parameters do not name", "1 changes made"]
+    assert roles_held(second) == roles_listed(second, fewer)
+    deploy(again(standing), REGULATOR, fewer, path, said.append)
+    assert said[-1] == "nothing to change: everything stands"
+
+
+@pytest.mark.parametrize("role_id", [ADMIN, ROLES["token minter"], ROLES["metering"]])
+def test_deploy__a_role_granted_past_the_parameters__is_taken_away(standing, path, role_id):
+    second, stranger = again(standing), dev_signer(9).address
+    deploy(second, REGULATOR, SHIPPED, path)
+    second.send(REGULATOR, Call("Authority", "grantRole", (role_id, stranger, 0)))
+    said = []
+    deploy(second, REGULATOR, SHIPPED, path, said.append)
+    assert [line for line in said if stranger in line] == [said[-2]]
+    assert roles_held(second) == roles_listed(second, SHIPPED)
+
+
+def test_deploy__a_role_of_somebody_else_s_making__is_left_alone(standing, path):
+    second, stranger = again(standing), dev_signer(9).address
+    deploy(second, REGULATOR, SHIPPED, path)
+    second.send(REGULATOR, Call("Authority", "grantRole", (77, stranger, 0)))
+    said = []
+    deploy(second, REGULATOR, SHIPPED, path, said.append)
+    assert said[-1] == "nothing to change: everything stands"
+    assert tuple(second.view("Authority", "hasRole", 77, stranger)) == (True, 0)
+
+
+def test_deploy__a_holder_to_be_taken_off_by_a_stranger__is_refused_and_stays(standing, path):
+    second, stranger = again(standing), dev_signer(9)
+    fewer = changed(roles={"distributors": ["dev:1"]})
+    with pytest.raises(errors.AccessManagerUnauthorizedAccount):
+        deploy(second, stranger, fewer, path)
+    assert roles_held(second) == roles_listed(second, SHIPPED)
 
 
 def test_deploy__a_zone_and_a_holder_more__are_added(standing, path):
