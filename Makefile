@@ -6,9 +6,10 @@ SHELL := /bin/sh
 MAKEFLAGS += -j2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+
 STEPS ?= 60000
 
-.PHONY: help run test check bench-gas mutants machine setup compile devnet lock clean
+.PHONY: help run test check bench-gas mutants machine chaos setup compile devnet lock clean
 
 STAMPS := .cache/stamps
 PY := .venv/bin/python
@@ -32,6 +33,10 @@ check: $(STAMPS)/setup $(STAMPS)/compile $(STAMPS)/check ## format, lint, types,
 
 bench-gas: $(STAMPS)/setup $(STAMPS)/compile ## measure what everything costs in gas, and write bench/results
 	@$(PY) -m bench.gas $(ARGS)
+
+SEED ?= 1
+chaos: $(STAMPS)/setup $(STAMPS)/compile ## disturb a running market 67 times in 200 epochs, and compare (SEED=2 for others)
+	@$(PY) -m tests.chaos --seed $(SEED) $(ARGS)
 
 mutants: $(STAMPS)/compile ## plant bugs in copies of the checkout and see that a test catches each
 	@$(PY) scripts/mutants.py $(ARGS)

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import structlog
 
-from busbar import errors
+from busbar import errors, metrics
 from busbar.chain import Account, Call, Chain, Head, Imports, Outcome, Signer, create_orders_call
 from busbar.orders import Order, Side
 from busbar.units import ENERGY_UNITS_PER_WH, MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH, MIN_TICK
@@ -223,6 +223,8 @@ class Agents:
     def _send(self, batch: Sequence[tuple[Signer, Call]], nonces: Mapping[str, int]) -> list[Outcome]:
         outcomes = self.chain.send_many(batch, nonces)
         for outcome in outcomes:
+            if outcome.error is not None:
+                metrics.failed(outcome.error)
             if isinstance(outcome.error, errors.InsufficientFree):
                 log.warning("out of funds", account=outcome.sender, reason=str(outcome.error))
             elif outcome.error is not None:

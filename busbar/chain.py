@@ -1,11 +1,12 @@
 """The only door to the contracts: reads at a named block, sends transactions, tells errors by name.
 
 Reading gives frozen domain objects, all of one block. Sending always goes the same way: simulate, sign, broadcast,
-wait for the receipt. Whoever sends names the call (`Call`) and the signer; nobody else builds a transaction.
+wait for the receipt. Whoever sends names the call (`Call`) and the signer; nobody else builds a transaction. `Policy`
+says how much may be paid, when what is stuck is replaced, and how deep a receipt must lie.
 
 Nonces come from the newest block and never from the pool of pending transactions. A process that was stopped after
 sending and is started again therefore reuses the nonce of what is still under way: of the two transactions only one
-can ever be included, so nothing happens twice.
+can ever be included, so nothing happens twice. A replacement takes the same nonce too, whoever sent what it replaces.
 """
 
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 import requests
+import structlog
 from eth_abi.codec import ABICodec
 from eth_abi.decoding import UnsignedIntegerDecoder
 from eth_abi.encoding import UnsignedIntegerEncoder
@@ -30,7 +32,7 @@ from web3 import HTTPProvider, Web3
 from web3.exceptions import Web3Exception
 from web3.types import RPCEndpoint
 
-from busbar import errors, tools
+from busbar import errors, metrics, tools
 from busbar.clearing import LongSide, Result
 from busbar.orders import Order, Side
 from busbar.readings import MeterDomain, SignedReading, meter_id_bytes, meter_id_text
@@ -42,27 +44,63 @@ TRANSACTION_GAS_CAP = 16_777_216
 ROLL_GAS = 170_000
 """Room for clearing an ended epoch: a call simulated just before an epoch's end may have to do it just after."""
 
+FEE_STEP = (9, 8)
+"""A replacement offers an eighth more; nodes take one from a tenth more."""
+
 CONTRACTS = ("Authority", "GridToken", "BahtToken", "Trading", "Metering", "Registry", "OracleClient")
+
+
+log = structlog.get_logger(__name__)
 
 
 class ChainUnreachableError(errors.BusbarError):
     """The node does not answer. The message names its address and what to do."""
 
+    remedy = errors.Remedy.RETRY
+
 
 class WrongChainError(errors.BusbarError):
     """The node serves another chain than the deployment is for."""
+
+    remedy = errors.Remedy.STOP
 
 
 class NotMinedError(errors.BusbarError):
     """A transaction was sent and no block has included it in time; it may still be."""
 
+    remedy = errors.Remedy.RETRY
+
 
 class NodeRefusedError(errors.BusbarError):
     """The node refused a request for a reason that is no contract's error."""
 
+    remedy = errors.Remedy.RETRY
+
+
+class NonceTakenError(NodeRefusedError):
+    """The sender's next place is taken: by what it has under way, or by what was included since the look."""
+
+
+class OutOfFundsError(NodeRefusedError):
+    """The sender cannot pay for the gas. Fund it; nothing was sent."""
+
+    remedy = errors.Remedy.ALERT
+
+
+class FeeCapError(errors.BusbarError):
+    """Gas costs more than the settings allow to pay; nothing was sent."""
+
+
+class DryRun(errors.BusbarError):
+    """The call would succeed and was not sent, because the settings say so."""
+
+    remedy = errors.Remedy.RETRY
+
 
 class NoContractError(errors.BusbarError):
     """Where a contract of the market was looked for stands none, or another one."""
+
+    remedy = errors.Remedy.STOP
 
 
 class Signer(Protocol):
@@ -95,6 +133,44 @@ class KeySigner:
     def sign(self, transaction: dict[str, Any]) -> bytes:
         """The raw signed transaction."""
         return bytes(self.account.sign_transaction(transaction).raw_transaction)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How transactions are sent.
+
+    Attributes:
+        confirmations: Blocks that must stand above a receipt before it counts. Bots decide by the chain's state and
+            need none; who tells a person "done" may want some.
+        replace_after_blocks: Blocks after which what is not included is offered again, at a higher fee if any is paid.
+        max_fee_wei: Most that is paid for a unit of gas, in wei; None for no bound.
+        priority_fee_wei: What the block's proposer is offered for a unit of gas, in wei.
+        dry_run: Simulate everything and send nothing.
+    """
+
+    confirmations: int = 0
+    replace_after_blocks: int = 5
+    max_fee_wei: int | None = None
+    priority_fee_wei: int = 0
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class _Place:
+    """A sender's nonce with something under way: ours, or what a process before this one left.
+
+    Attributes:
+        since: Newest block when it was last offered.
+        transaction: Newest transaction offered; its fees are what a replacement must better.
+        raw: The same, signed; empty if the node did not take it.
+        hashes: All that may be included there, oldest first.
+    """
+
+    signer: Signer
+    since: int
+    transaction: dict[str, Any]
+    raw: str
+    hashes: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +222,8 @@ class Head:
     number: int
     timestamp: int
     hash: str
+    gas_used: int = 0
+    gas_limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +447,7 @@ class Node:
                 raise NodeRefusedError(
                     f"{self.url} is no node, for its answer is not JSON: name another address"
                 ) from problem
-            if not isinstance(answers, list):
+            if not isinstance(answers, list) or len(answers) != len(part):
                 raise NodeRefusedError(f"{self.url} answered a batch with {_one_line(str(answers))[:200]}")
             results += [_result(answer) for answer in answers]
         return results
@@ -384,7 +462,21 @@ def _result(answer: Any) -> Any:
         data = data.get("data")
     if isinstance(data, str) and data.startswith("0x"):
         return decode_revert(bytes.fromhex(data[2:]))
-    return NodeRefusedError(f"the node refused: {_one_line(str(error.get('message', error)))}")
+    told = _one_line(str(error.get("message", error)))
+    kind = next((kind for words, kind in _REFUSALS.items() if words in told.lower()), NodeRefusedError)
+    return kind(f"the node refused: {told}")
+
+
+_REFUSALS: dict[str, type[NodeRefusedError]] = {
+    "insufficient funds": OutOfFundsError,
+    "nonce too low": NonceTakenError,
+    "underpriced": NonceTakenError,
+    "could not replace": NonceTakenError,
+}
+"""What nodes (anvil, geth, besu, nethermind, reth) say when they refuse a transaction."""
+
+_KNOWN = ("already known", "already imported", "known transaction")
+"""What nodes say of a transaction they have taken before."""
 
 
 def _one_line(text: str) -> str:
@@ -423,6 +515,8 @@ class Chain:
         chain_id: Chain the addresses are for; checked against the node at once.
         after_send: Called after every broadcast. A replay mines a block here; elsewhere blocks come by themselves.
         timeout_s: Longest wait for a receipt.
+        request_timeout_s: Longest wait for an answer of the node.
+        policy: How transactions are sent.
     """
 
     def __init__(
@@ -433,10 +527,15 @@ class Chain:
         chain_id: int | None = None,
         after_send: Callable[[], None] | None = None,
         timeout_s: float = 60,
+        request_timeout_s: float = 30,
+        policy: Policy | None = None,
     ) -> None:
-        self.node = Node(url)
+        self.node = Node(url, request_timeout_s)
         self.after_send = after_send
         self.timeout_s = timeout_s
+        self.policy = policy or Policy()
+        self._places: dict[tuple[str, int], _Place] = {}
+        self._last: Head | None = None
         self.addresses: dict[str, str] = {}
         self._functions: dict[str, dict[tuple[str, int], _Function]] = {}
         self.chain_id = int(self.node.request("eth_chainId"), 16)
@@ -454,9 +553,30 @@ class Chain:
     # ------------------------------------------------------------------ reading
 
     def head(self) -> Head:
-        """The newest block."""
-        block = self.node.request("eth_getBlockByNumber", "latest", False)
-        return Head(int(block["number"], 16), int(block["timestamp"], 16), block["hash"])
+        """The newest block. A chain that was reorganised, or is behind what it was, is told in the log and counted.
+
+        Raises:
+            WrongChainError: The node serves another chain than when it was first asked.
+        """
+        calls: list[tuple[str, list[Any]]] = [("eth_chainId", []), ("eth_getBlockByNumber", ["latest", False])]
+        if self._last is not None:
+            calls.append(("eth_getBlockByNumber", [hex(self._last.number), False]))
+        chain_id, newest, *before = self.node.batch(calls)
+        self._check_chain(chain_id)
+        head = _head(newest)
+        if self._last is not None and (before[0] is None or _head(before[0]).hash != self._last.hash):
+            metrics.REORGS.inc()
+            log.warning("the chain went back", seen=self._last.number, newest=head.number)
+        self._last = head
+        metrics.HEIGHT.set(head.number)
+        metrics.HEAD_TIME.set(head.timestamp)
+        return head
+
+    def _check_chain(self, answer: Any) -> None:
+        if isinstance(answer, errors.BusbarError):
+            raise answer
+        if int(answer, 16) != self.chain_id:
+            raise WrongChainError(f"{self.node.url} serves chain {int(answer, 16)}, not {self.chain_id}: name another")
 
     def read(self, calls: Sequence[Call], block: int | None = None, sender: str | None = None) -> list[Any]:
         """Return values of view calls at one block (the newest, if none is named), in one request.
@@ -610,6 +730,15 @@ class Chain:
             raise outcome.error
         return outcome
 
+    def refusal_in_pool(self, sender: str, call: Call) -> errors.BusbarError | None:
+        """What a call would be refused with once all that waits for a block is included; None if it would succeed.
+
+        Nodes differ in what they know of the pool: this may spare a transaction and must decide nothing else.
+        """
+        request = {"from": sender, "to": self.addresses[call.contract], "data": self._encode(call)}
+        answer = self.node.batch([("eth_call", [request, "pending"])])[0]
+        return answer if isinstance(answer, errors.BusbarError) else None
+
     def nonces(self, addresses: Iterable[str], block: int | None = None) -> dict[str, int]:
         """Transactions of each address that are included: the nonce of its next one."""
         unique = list(dict.fromkeys(addresses))
@@ -636,20 +765,27 @@ class Chain:
         if not batch:
             return []
         outcomes: list[Outcome | None] = [None] * len(batch)
-        gas = self.node.batch(
+        chain_id, *gas = self.node.batch(
             [
-                (
-                    "eth_estimateGas",
-                    # Some nodes would take what waits for a block for granted, and it may never come.
-                    [{"from": s.address, "to": self.addresses[c.contract], "data": self._encode(c)}, "latest"],
-                )
-                for s, c in batch
+                ("eth_chainId", []),
+                *(
+                    (
+                        "eth_estimateGas",
+                        # Some nodes would take what waits for a block for granted, and it may never come.
+                        [{"from": s.address, "to": self.addresses[c.contract], "data": self._encode(c)}, "latest"],
+                    )
+                    for s, c in batch
+                ),
             ]
         )
+        self._check_chain(chain_id)
         going: list[int] = []
         for i, (signer, call) in enumerate(batch):
             if isinstance(gas[i], errors.BusbarError):
                 outcomes[i] = Outcome(call, signer.address, error=gas[i])
+            elif self.policy.dry_run:
+                told = f"dry run: {call} would be sent, for {int(gas[i], 16)} gas"
+                outcomes[i] = Outcome(call, signer.address, error=DryRun(told))
             else:
                 going.append(i)
         requests_ = [
@@ -668,7 +804,11 @@ class Chain:
                 outcomes[i] = Outcome(call, signer.address, error=tx)
             else:
                 outcomes[i] = self._outcome(signer, call, tx, receipts.get(tx))
-        return [cast(Outcome, outcome) for outcome in outcomes]
+        done = [cast(Outcome, outcome) for outcome in outcomes]
+        for outcome in done:
+            metrics.TRANSACTIONS.labels(str(outcome.call), _kind(outcome.error)).inc()
+            metrics.GAS.labels(str(outcome.call)).inc(outcome.gas_used)
+        return done
 
     def deploy(self, signer: Signer, name: str, args: Sequence[Any]) -> tuple[str, str, int]:
         """Creates a contract and returns its address, the transaction's hash and the block.
@@ -702,24 +842,21 @@ class Chain:
         if not transactions:
             return []
         following = dict(nonces if nonces is not None else self.nonces(signer.address for signer, _ in transactions))
-        head = self.node.request("eth_getBlockByNumber", "latest", False)
-        base_fee = int(head.get("baseFeePerGas", "0x0"), 16)
-        raw: list[str] = []
+        self._places = {(who, n): p for (who, n), p in self._places.items() if n >= following.get(who, 0)}
+        block = self.node.request("eth_getBlockByNumber", "latest", False)
+        head, fees = _head(block), self._fees(int(block.get("baseFeePerGas", "0x0"), 16))
+        places: list[_Place] = []
         rounds: dict[int, list[int]] = {}
         earlier: dict[str, int] = {}
         for i, (signer, request) in enumerate(transactions):
-            transaction = {
-                "chainId": self.chain_id,
-                "nonce": following[signer.address],
-                "value": 0,
-                "type": 2,
-                # Permissioned chains run at zero gas price; elsewhere room for six blocks of rising base fee.
-                "maxFeePerGas": base_fee * 2,
-                "maxPriorityFeePerGas": 0,
-                **request,
-            }
+            nonce = following[signer.address]
+            transaction = {"chainId": self.chain_id, "nonce": nonce, "value": 0, "type": 2, **fees, **request}
+            before = self._places.get((signer.address, nonce))
+            if before is not None and head.number >= before.since + self.policy.replace_after_blocks:
+                transaction |= self._higher(before.transaction, fees) or {}
             following[signer.address] += 1
-            raw.append("0x" + signer.sign(transaction).hex())
+            raw = "0x" + signer.sign(transaction).hex()
+            places.append(_Place(signer, head.number, transaction, raw, [] if before is None else list(before.hashes)))
             turn = earlier.get(signer.address, -1) + 1 if nonces is not None else 0
             earlier[signer.address] = turn
             rounds.setdefault(turn, []).append(i)
@@ -727,11 +864,11 @@ class Chain:
         refused: dict[str, errors.BusbarError] = {}
         for turn in sorted(rounds):
             going = [i for i in rounds[turn] if transactions[i][0].address not in refused]
-            answers = self.node.batch([("eth_sendRawTransaction", [raw[i]]) for i in going])
+            answers = self.node.batch([("eth_sendRawTransaction", [places[i].raw]) for i in going])
             for i, answer in zip(going, answers, strict=True):
-                sent[i] = answer
-                if nonces is not None and isinstance(answer, errors.BusbarError):
-                    refused[transactions[i][0].address] = answer
+                sent[i] = self._placed(places[i], answer)
+                if nonces is not None and isinstance(sent[i], errors.BusbarError):
+                    refused[transactions[i][0].address] = sent[i]
             for i in rounds[turn]:
                 if sent[i] is None:
                     sent[i] = refused[transactions[i][0].address]
@@ -739,13 +876,73 @@ class Chain:
             self.after_send()
         return sent
 
+    def _fees(self, base_fee_wei: int) -> dict[str, int]:
+        """What a unit of gas is offered: room for six blocks of rising base fee, within the cap.
+
+        Permissioned chains run at zero gas price.
+        """
+        tip_wei, cap_wei = self.policy.priority_fee_wei, self.policy.max_fee_wei
+        most_wei = base_fee_wei * 2 + tip_wei
+        if cap_wei is not None:
+            if base_fee_wei > cap_wei:
+                raise FeeCapError(
+                    f"a unit of gas costs {base_fee_wei} wei and max_fee_wei is {cap_wei}: wait, or allow more"
+                )
+            most_wei = min(most_wei, cap_wei)
+        return {"maxFeePerGas": most_wei, "maxPriorityFeePerGas": min(tip_wei, most_wei)}
+
+    def _higher(self, before: Mapping[str, Any], fees: Mapping[str, int]) -> dict[str, int] | None:
+        """Fees that replace a transaction; None if the cap is in the way or nothing is paid for gas here."""
+        times, by = FEE_STEP
+        raised = {name: max(before[name] * times // by + 1, fees[name]) for name in fees}
+        cap_wei = self.policy.max_fee_wei
+        if before["maxFeePerGas"] == 0 or (cap_wei is not None and raised["maxFeePerGas"] > cap_wei):
+            return None
+        return raised
+
+    def _placed(self, place: _Place, answer: Any) -> Any:
+        """The hash under which the node took a transaction, or its refusal; remembers what is under way there."""
+        key = (place.signer.address, int(place.transaction["nonce"]))
+        if isinstance(answer, NodeRefusedError) and any(words in str(answer).lower() for words in _KNOWN):
+            log.info("under way already", account=key[0], nonce=key[1])
+            answer = "0x" + keccak(hexstr=place.raw).hex()
+        if isinstance(answer, errors.BusbarError):
+            if isinstance(answer, NonceTakenError) and key not in self._places:
+                self._places[key] = _Place(place.signer, place.since, place.transaction, "", [])
+            return answer
+        place.hashes.append(answer)
+        self._places[key] = place
+        return answer
+
     def _receipts(self, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Receipts by the hash first sent, of that transaction or of one that replaced it."""
         receipts: dict[str, dict[str, Any]] = {}
+        seen: dict[str, str] = {}
+        places = {tx: place for place in self._places.values() for tx in place.hashes}
         deadline = time.monotonic() + self.timeout_s
         waiting = list(hashes)
         while waiting:
-            answers = self.node.batch([("eth_getTransactionReceipt", [tx]) for tx in waiting])
-            receipts |= {tx: answer for tx, answer in zip(waiting, answers, strict=True) if isinstance(answer, dict)}
+            tries = [(tx, offered) for tx in waiting for offered in (places[tx].hashes if tx in places else [tx])]
+            height, *answers = self.node.batch(
+                [("eth_blockNumber", []), *(("eth_getTransactionReceipt", [offered]) for _, offered in tries)]
+            )
+            if isinstance(height, errors.BusbarError):
+                raise height
+            newest = int(height, 16)
+            found = {tx: a for (tx, _), a in zip(tries, answers, strict=True) if isinstance(a, dict)}
+            for tx in waiting:
+                if tx in found and newest >= int(found[tx]["blockNumber"], 16) + self.policy.confirmations:
+                    receipts[tx] = found[tx]
+                    continue
+                gone = tx in seen and (tx not in found or found[tx]["blockHash"] != seen[tx])
+                if gone:
+                    metrics.RECEIPTS_LOST.inc()
+                    log.warning("a receipt has disappeared: the chain was reorganised", transaction=tx)
+                    del seen[tx]
+                if tx in found:
+                    seen[tx] = found[tx]["blockHash"]
+                elif tx in places and (gone or newest >= places[tx].since + self.policy.replace_after_blocks):
+                    self._offer_again(places[tx], newest)
             waiting = [tx for tx in waiting if tx not in receipts]
             if waiting and time.monotonic() > deadline:
                 break
@@ -753,10 +950,32 @@ class Chain:
                 time.sleep(0.05)
         return receipts
 
+    def _offer_again(self, place: _Place, newest: int) -> None:
+        """Offers what is stuck once more: at a higher fee, or as it is where the fee is not what keeps it."""
+        place.since = newest
+        block = self.node.request("eth_getBlockByNumber", "latest", False)
+        try:
+            higher = self._higher(place.transaction, self._fees(int(block.get("baseFeePerGas", "0x0"), 16)))
+        except FeeCapError:
+            higher = None
+        transaction = place.transaction | (higher or {})
+        raw = "0x" + place.signer.sign(transaction).hex() if higher else place.raw
+        answer = self.node.batch([("eth_sendRawTransaction", [raw])])[0]
+        if isinstance(answer, errors.BusbarError):
+            # Known already, or included a moment ago: the next look at the receipts tells.
+            log.debug("not taken again", reason=str(answer))
+            return
+        log.warning("offered again", nonce=transaction["nonce"], max_fee_wei=transaction["maxFeePerGas"])
+        metrics.REPLACED.inc()
+        place.transaction, place.raw = transaction, raw
+        if answer not in place.hashes:
+            place.hashes.append(answer)
+
     def _outcome(self, signer: Signer, call: Call, tx: str, receipt: dict[str, Any] | None) -> Outcome:
         if receipt is None:
             problem = NotMinedError(f"{call} ({tx}) was not included within {self.timeout_s:.0f} s; it may still be")
             return Outcome(call, signer.address, tx, error=problem)
+        tx = str(receipt["transactionHash"])
         block, gas_used = int(receipt["blockNumber"], 16), int(receipt["gasUsed"], 16)
         if int(receipt["status"], 16) == 1:
             return Outcome(call, signer.address, tx, block, gas_used, tuple(receipt["logs"]))
@@ -810,6 +1029,20 @@ class Chain:
 def create_orders_call(orders: Sequence[Order]) -> Call:
     """The call that enters orders, all or none."""
     return Call("Trading", "createOrders", ([order.pack() for order in orders],), label="orders")
+
+
+def _head(block: Any) -> Head:
+    if isinstance(block, errors.BusbarError):
+        raise block
+    if not isinstance(block, dict):
+        raise NodeRefusedError("the node knows no newest block: it is starting or behind")
+    used, limit = (int(block.get(name, "0x0"), 16) for name in ("gasUsed", "gasLimit"))
+    return Head(int(block["number"], 16), int(block["timestamp"], 16), block["hash"], used, limit)
+
+
+def _kind(error: errors.BusbarError | None) -> str:
+    """What a metric calls an outcome."""
+    return "done" if error is None else type(error).__name__
 
 
 def _type_of(output: Any) -> str:

@@ -15,7 +15,11 @@ from rich.console import Console
 from busbar import __version__, errors, logs, service, tools
 
 if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --help` should not cost
-    from busbar.chain import Chain
+    from collections.abc import Callable, Sequence
+
+    from busbar.chain import Chain, Outcome, Signer
+    from busbar.deployment import Parameters, Record
+    from busbar.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -25,12 +29,13 @@ app = typer.Typer(
 )
 
 Url = Annotated[str | None, typer.Option(help="The node's address; the network's own if not given.")]
-Network = Annotated[str, typer.Option(help="Which deployments/<network>.toml to go by.")]
+Network = Annotated[str | None, typer.Option(help="Which deployments/<network>.toml to go by; devnet if not set.")]
 RecordFile = Annotated[
     Path | None, typer.Option("--record", help="Deployment record; deployments/<chain id>.json if not given.")
 ]
-EnrolmentFile = Annotated[Path, typer.Option("--enrolment", help="The file `busbar enrol` wrote.")]
-Pause = Annotated[float, typer.Option("--pause", min=0.1, help="Seconds between looks at the chain.")]
+EnrolmentFile = Annotated[Path | None, typer.Option("--enrolment", help="The file `busbar enrol` wrote.")]
+Pause = Annotated[float | None, typer.Option("--pause", min=0.1, help="Longest time between two looks, in seconds.")]
+Account = Annotated[str | None, typer.Option(help="Who signs: a keystore's name or path, or dev:N.")]
 Once = Annotated[bool, typer.Option("--once", help="Look and act once, then stop.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Log warnings and errors only.")]
 CommunityFile = Annotated[Path | None, typer.Option("--community", help="CSV in the format of data/README.md.")]
@@ -112,7 +117,7 @@ def enrol(
     day: Annotated[str | None, typer.Option(help="First day, YYYY-MM-DD.")] = None,
     days: Annotated[int, typer.Option(min=1, help="How many days.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the agents' limits.")] = 1,
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
     plan: Plan = "residential-1.2",
@@ -127,7 +132,7 @@ def enrol(
     path = community or default_community()
     data = load_community(path)
     _, intervals = enrolments.chosen(data, _day(day, community, days), days)
-    parameters = Parameters.load(parameters_path(network))
+    parameters = Parameters.load(parameters_path(network or "devnet"))
     chain = connect(Record.load(record or record_path(parameters.chain_id)), url or parameters.url)
     file = out / enrolments.ENROLMENT_FILE
     if file.exists():
@@ -161,52 +166,64 @@ def enrol(
 
 @app.command()
 def keeper(
-    account: Annotated[str, typer.Option(help="Market maker: dev:N, or an encrypted keystore.")] = "dev:5",
+    account: Account = None,
     zone: Annotated[list[int] | None, typer.Option(help="Zone to look after; may be repeated.")] = None,
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
-    pause: Pause = 1.0,
+    pause: Pause = None,
     once: Once = False,
     quiet: Quiet = False,
 ) -> None:
     """Clears ended epochs, gives up expired requests, retires GRID. Stop and start it as you like."""
     from busbar.keeper import Keeper
-    from busbar.keys import signer
 
-    chain = _chain(network, url, record, quiet)
-    service.run(Keeper(chain, signer(account, chain.chain_id), zone or [1]).step, pause_s=pause, once=once)
+    bot = _Bot("keeper", network, url, record, pause, once, quiet)
+    mine = bot.settings.keeper
+    signer = bot.signer(account or mine.account)
+    keepers = [who for role, who in bot.parameters.holders(bot.chain.chain_id) if role == "market maker"]
+    zones = zone or mine.zones
+    step = Keeper(bot.chain, signer, zones, keepers=keepers, settle_idle=mine.settle_idle).step
+    bot.run(step, [signer.address], mine.metrics_port, zones)
 
 
 @app.command()
 def meters(
-    enrolment: EnrolmentFile,
-    account: Annotated[str, typer.Option(help="Minter: dev:N, or an encrypted keystore.")] = "dev:4",
-    network: Network = "devnet",
+    enrolment: EnrolmentFile = None,
+    account: Account = None,
+    outbox: Annotated[
+        Path | None, typer.Option(help="Its outbox; outbox.sqlite beside the enrolment if not set.")
+    ] = None,
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
-    pause: Pause = 1.0,
+    pause: Pause = None,
     once: Once = False,
     quiet: Quiet = False,
 ) -> None:
     """Signs and submits an enrolled community's readings as the chain's time passes. Stop and start it as you like."""
     from busbar.enrolment import Enrolment, simulated_meters
-    from busbar.keys import signer
     from busbar.meters import Gateway
+    from busbar.outbox import Outbox
 
-    chain = _chain(network, url, record, quiet)
-    enrolled = Enrolment.load(enrolment)
+    bot = _Bot("meters", network, url, record, pause, once, quiet)
+    mine = bot.settings.meters
+    file = _enrolment(enrolment or mine.enrolment)
+    enrolled = Enrolment.load(file)
+    signer = bot.signer(account or mine.account)
+    market = f"{bot.chain.chain_id}:{bot.chain.addresses['Metering']}"
+    box = Outbox(outbox or mine.outbox or file.with_name("outbox.sqlite"), market)
     source = simulated_meters(enrolled, enrolled.community())
-    service.run(Gateway(chain, signer(account, chain.chain_id), source).step, pause_s=pause, once=once)
+    bot.run(Gateway(bot.chain, signer, source, box).step, [signer.address], mine.metrics_port)
 
 
 @app.command()
 def agents(
-    enrolment: EnrolmentFile,
-    network: Network = "devnet",
+    enrolment: EnrolmentFile = None,
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
-    pause: Pause = 1.0,
+    pause: Pause = None,
     once: Once = False,
     quiet: Quiet = False,
 ) -> None:
@@ -215,11 +232,126 @@ def agents(
     from busbar.enrolment import DatedTariff, Enrolment
     from busbar.enrolment import agents as agents_of
 
-    chain = _chain(network, url, record, quiet)
-    enrolled = Enrolment.load(enrolment)
-    epochs = enrolled.trading_epochs(chain.calendar.epoch_at(enrolled.chain_start))
+    bot = _Bot("agents", network, url, record, pause, once, quiet)
+    mine = bot.settings.agents
+    enrolled = Enrolment.load(_enrolment(enrolment or mine.enrolment))
+    epochs = enrolled.trading_epochs(bot.chain.calendar.epoch_at(enrolled.chain_start))
     tariff = DatedTariff(enrolled, enrolled.community())
-    service.run(Agents(chain, agents_of(enrolled), tariff, enrolled.seed, epochs).step, pause_s=pause, once=once)
+    everybody = agents_of(enrolled)
+    step = Agents(bot.chain, everybody, tariff, enrolled.seed, epochs).step
+    bot.run(step, [agent.signer.address for agent in everybody], mine.metrics_port)
+
+
+@app.command()
+def up(quiet: Quiet = False) -> None:
+    """Runs the bots that busbar.toml names, starts again what ends, and stops all of them when told to."""
+    from collections.abc import Sequence
+
+    from busbar.supervisor import Supervisor
+
+    settings = _settings(quiet)
+    mine = settings.up
+    more = ["--quiet"] if quiet else []
+    commands: dict[str, Sequence[str]] = {name: [sys.executable, "-m", "busbar.cli", name, *more] for name in mine.run}
+    patience = {"restart_s": mine.restart_s, "restart_max_s": mine.restart_max_s, "stop_s": mine.stop_s}
+    Supervisor(commands, **patience).run()
+
+
+@app.command()
+def doctor(network: Network = None, url: Url = None, record: RecordFile = None) -> None:
+    """Looks for what is wrong with node, deployment, roles, funds, clocks and clearing, and says what to do."""
+    from busbar.deployment import Parameters, Record, parameters_path, record_path
+    from busbar.doctor import Bot, examine
+    from busbar.keys import address
+
+    settings = _settings(quiet=True)
+    parameters = Parameters.load(parameters_path(network or settings.network))
+    held = Record.load(record or settings.record or record_path(parameters.chain_id))
+    bots = [
+        Bot(name, address(who, held.chain_id, settings.keystores), role)
+        for name, who, role in (
+            ("keeper", settings.keeper.account, "market maker"),
+            ("meters", settings.meters.account, "minter"),
+        )
+        if name in settings.up.run
+    ]
+    wrong = 0
+    for finding in examine(lambda: _market(settings, network, url, record)[2], held, bots, settings.keeper.zones):
+        typer.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name}: {finding.told}")
+        if not finding.ok:
+            wrong += 1
+            typer.echo(f"       -> {finding.remedy}")
+    if wrong:
+        raise errors.BusbarError(f"{wrong} of the checks found something wrong")
+
+
+@app.command()
+def roles(network: Network = None, url: Url = None, record: RecordFile = None) -> None:
+    """Lists who holds which role, and fails if that is not what the network's file says."""
+    from busbar.roles import findings, holdings, misassigned
+
+    settings = _settings(quiet=True)
+    parameters, held, chain = _market(settings, network, url, record)
+    found = holdings(chain, parameters, held.contracts["Authority"]["block"])
+    for holding in found:
+        mark = "ok   " if not holding.finding else "WRONG"
+        typer.echo(f"{mark}  {holding.role:<16} {holding.account} {holding.who}".rstrip())
+    wrong = findings(found) + misassigned(chain)
+    for line in wrong:
+        typer.echo(f"       -> {line}")
+    if wrong:
+        raise errors.BusbarError(f"{len(wrong)} findings: roles are not as the network's file says")
+
+
+wallet_app = typer.Typer(no_args_is_help=True, help="Keystores: make, list, sign, verify.")
+app.add_typer(wallet_app, name="wallet")
+Keystores = Annotated[Path | None, typer.Option("--keystores", help="Folder of the keystores; the setting's if none.")]
+
+
+@wallet_app.command("new")
+def wallet_new(name: Annotated[str, typer.Argument(help="Its name.")], keystores: Keystores = None) -> None:
+    """Makes a key and its keystore; the password is in BUSBAR_KEYSTORE_PASSWORD or ..._PASSWORD_FILE."""
+    from busbar import wallet
+
+    made = wallet.new(keystores or _settings().keystores, name)
+    typer.echo(f"{made.address} {made.path}")
+
+
+@wallet_app.command("list")
+def wallet_list(keystores: Keystores = None) -> None:
+    """Lists the keystores and their addresses."""
+    from busbar import wallet
+
+    for found in wallet.stored(keystores or _settings().keystores):
+        typer.echo(f"{found.address} {found.name}")
+
+
+@wallet_app.command("sign")
+def wallet_sign(
+    who: Annotated[str, typer.Argument(help="A keystore's name or path, or dev:N.")],
+    text: Annotated[str, typer.Argument(help="The text.")],
+    keystores: Keystores = None,
+) -> None:
+    """Signs a text as wallets do (EIP-191), to show that one holds a key."""
+    from busbar import wallet
+    from busbar.devnet import CHAIN_ID
+
+    typer.echo(wallet.sign(who, CHAIN_ID, keystores or _settings().keystores, text))
+
+
+@wallet_app.command("verify")
+def wallet_verify(
+    address: Annotated[str, typer.Argument(help="Who is said to have signed.")],
+    text: Annotated[str, typer.Argument(help="The text.")],
+    signature: Annotated[str, typer.Argument(help="The signature, in hex.")],
+) -> None:
+    """Says whether this address signed this text, and fails if not."""
+    from busbar import wallet
+
+    by = wallet.signed_by(text, signature)
+    if by.lower() != address.lower():
+        raise errors.BusbarError(f"signed by {by}, not by {address}")
+    typer.echo(f"signed by {by}")
 
 
 @app.command()
@@ -228,12 +360,87 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _chain(network: str, url: str | None, record: Path | None, quiet: bool) -> "Chain":
+class _Bot:
+    """What every bot's command begins with: settings, log and the market; and how it runs."""
+
+    def __init__(
+        self,
+        name: str,
+        network: str | None,
+        url: str | None,
+        record: Path | None,
+        pause: float | None,
+        once: bool,
+        quiet: bool,
+    ) -> None:
+        self.settings = _settings(quiet)
+        self.name, self.once = name, once
+        self.pause_s = pause or self.settings.pause_s
+        self.parameters, self.record, self.chain = _market(self.settings, network, url, record)
+
+    def signer(self, who: str) -> "Signer":
+        from busbar.keys import signer
+
+        return signer(who, self.chain.chain_id, self.settings.keystores)
+
+    def run(
+        self, step: "Callable[[], list[Outcome]]", accounts: "Sequence[str]", port: int, zones: "Sequence[int]" = ()
+    ) -> None:
+        from busbar import metrics
+        from busbar.watch import Watch
+
+        pulse = metrics.Pulse()
+        stop = metrics.serve(self.settings.metrics_host, port, pulse) if port else None
+        if port:
+            first = min(entry["block"] for entry in self.record.contracts.values())
+            step = Watch(self.chain, accounts, zones, first).after(step)
+        try:
+            service.run(step, pause_s=self.pause_s, once=self.once, ws_url=self.settings.ws_url, pulse=pulse)
+        finally:
+            if stop is not None:
+                stop()
+
+
+def _settings(quiet: bool = False) -> "Settings":
+    from busbar.settings import Settings
+
+    settings = Settings.load()
+    log = settings.log
+    level = "warning" if quiet else log.level
+    logs.configure(style=log.style, level=level, levels=log.levels, file=log.file)
+    return settings
+
+
+def _market(
+    settings: "Settings", network: str | None, url: str | None, record: Path | None
+) -> "tuple[Parameters, Record, Chain]":
+    from busbar.chain import Policy
     from busbar.deployment import Parameters, Record, connect, parameters_path, record_path
 
-    logs.configure(verbose=not quiet)
-    parameters = Parameters.load(parameters_path(network))
-    return connect(Record.load(record or record_path(parameters.chain_id)), url or parameters.url)
+    parameters = Parameters.load(parameters_path(network or settings.network))
+    sending = settings.sending
+    policy = Policy(
+        confirmations=sending.confirmations,
+        replace_after_blocks=sending.replace_after_blocks,
+        max_fee_wei=sending.max_fee_wei,
+        priority_fee_wei=sending.priority_fee_wei,
+        dry_run=sending.dry_run,
+    )
+    held = Record.load(record or settings.record or record_path(parameters.chain_id))
+    chain = connect(
+        held,
+        url or settings.url or parameters.url,
+        timeout_s=sending.timeout_s,
+        request_timeout_s=settings.request_timeout_s,
+        policy=policy,
+    )
+    return parameters, held, chain
+
+
+def _enrolment(file: Path | None) -> Path:
+    if file is None:
+        raise typer.BadParameter("name the file `busbar enrol` wrote", param_hint="--enrolment")
+    return file
 
 
 def main() -> None:
@@ -253,3 +460,7 @@ def main() -> None:
         told = problem.format_message()
         sys.stderr.write(told + "\n" if "\n" in told else f"busbar: {told}: see `busbar --help`\n")
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

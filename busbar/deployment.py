@@ -86,6 +86,8 @@ BUILT_IN_MONEY = "BahtToken"
 class DeploymentError(errors.BusbarError):
     """Parameters or a record make no sense, or do not fit the chain. The message says what to do."""
 
+    remedy = errors.Remedy.STOP
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

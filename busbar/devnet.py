@@ -51,10 +51,12 @@ def dev_meter_key(index: int) -> bytes:
     return bytes(account.key)
 
 
-def anvil_command(port: int, *, timestamp: int | None, block_time_s: float | None, automine: bool) -> list[str]:
+def anvil_command(
+    port: int, *, timestamp: int | None, block_time_s: float | None, automine: bool, chain_id: int = CHAIN_ID
+) -> list[str]:
     """The command line that starts anvil under this market's rules."""
     command = [str(tools.anvil_binary()), "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--chain-id", str(CHAIN_ID), "--hardfork", "osaka", "--mnemonic", DEV_MNEMONIC]
+    command += ["--chain-id", str(chain_id), "--hardfork", "osaka", "--mnemonic", DEV_MNEMONIC]
     command += ["--block-base-fee-per-gas", "0", "--gas-price", "0", "--gas-limit", str(BLOCK_GAS_LIMIT)]
     # Real chains cap a transaction at 16,777,216 gas (EIP-7825).
     command += ["--enable-tx-gas-limit"]
@@ -94,6 +96,8 @@ class Devnet:
         block_time_s: Seconds between blocks; None for `automine` or blocks on demand.
         automine: A block for each transaction; otherwise `mine` makes them.
         keep_history: Keep every old state in memory, for tests that look back; long runs need it off.
+        chain_id: Another chain's id, for tests of what must not be mixed up.
+        state: File that the chain is kept in: read at the start if it exists, written by `save`.
 
     Raises:
         DevnetError: The port is somebody else's, or anvil did not start.
@@ -107,12 +111,19 @@ class Devnet:
         block_time_s: float | None = None,
         automine: bool = False,
         keep_history: bool = False,
+        chain_id: int = CHAIN_ID,
+        state: Path | None = None,
     ) -> None:
         if port and _in_use(port):
             raise DevnetError(f"port {port} is in use: name another")
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = anvil_command(self.port, timestamp=timestamp, block_time_s=block_time_s, automine=automine)
+        command = anvil_command(
+            self.port, timestamp=timestamp, block_time_s=block_time_s, automine=automine, chain_id=chain_id
+        )
+        self._state = state
+        if state is not None:
+            command += ["--state", str(state), "--preserve-historical-states"]
         # Old states go to disk under the home folder, unless told otherwise, and stay after a kill.
         self._folder = Path(tempfile.mkdtemp(prefix="busbar-anvil-"))
         command += ["--cache-path", str(self._folder)]
@@ -171,6 +182,19 @@ class Devnet:
         """
         if not self.node.request("evm_revert", name):
             raise DevnetError(f"there is no snapshot {name} to go back to: each can be used once")
+
+    def save(self) -> None:
+        """Stops the chain in order and keeps it in the file it was started with.
+
+        Raises:
+            DevnetError: It did not stop.
+        """
+        self._process.terminate()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            raise DevnetError(f"the chain did not write {self._state} within 60 s") from None
+        self.stop()
 
     def stop(self) -> None:
         """Stops the chain and removes its files. Harmless when repeated."""

@@ -1,7 +1,8 @@
 """Moves epochs on: clears what has ended, gives up expired oracle requests, retires GRID against import.
 
 Every pass looks at the chain and does what is due there, so it can be stopped and started at any moment, and several
-keepers may run: who comes second finds nothing to do.
+keepers may run. They take turns by address and epoch: the first two clear at once, so that one may be away, and every
+further one leaves those before it a block more. At most one of their transactions an epoch is therefore in vain.
 """
 
 from collections.abc import Sequence
@@ -9,12 +10,21 @@ from dataclasses import dataclass
 
 import structlog
 
-from busbar import errors
-from busbar.chain import Account, Call, Chain, Imports, Outcome, Signer
+from busbar import errors, metrics
+from busbar.chain import Account, Call, Chain, Head, Imports, Outcome, Signer
 from busbar.units import ENERGY_UNITS_PER_WH
 
 RETIRE_BATCH = 100
 """Accounts to a retirement, which stays far below the gas cap of a transaction."""
+
+SETTLE_BATCH = 50
+"""Accounts to a settlement: with 100 orders each, far below the gas cap of a transaction."""
+
+QUIET_SHARE = 10
+"""A block is quiet if at most one part in so many of its gas is used."""
+
+MARKET_MAKER = 4
+"""The role by its number, as in `busbar.deployment.ROLES`."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +53,12 @@ def retirable(accounts: Sequence[Account], imports: Sequence[Imports]) -> tuple[
     )
 
 
+def turn(address: str, keepers: Sequence[str], epoch: int) -> int:
+    """How many keepers go before this one in an epoch: everybody is first in turn. 0 for one that is not among them."""
+    order = sorted(keepers)
+    return (order.index(address) - epoch) % len(order) if address in order else 0
+
+
 class Keeper:
     """A keeper for some zones.
 
@@ -50,21 +66,38 @@ class Keeper:
         chain: The market.
         signer: A market maker.
         zones: Zones to look after.
+        keepers: Addresses of all keepers of the market, this one included; nobody else if not given.
+        settle_idle: Settle accounts that have not acted since their orders' epoch, in quiet blocks.
     """
 
-    def __init__(self, chain: Chain, signer: Signer, zones: Sequence[int] = (1,)) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        signer: Signer,
+        zones: Sequence[int] = (1,),
+        *,
+        keepers: Sequence[str] = (),
+        settle_idle: bool = False,
+    ) -> None:
         self.chain = chain
         self.signer = signer
         self.zones = tuple(zones)
+        self.keepers = tuple(keepers)
+        self.settle_idle = settle_idle
+        self._first_seen: dict[object, int] = {}
+        self._settled_in = -1
+
+    def ended(self, head: Head) -> tuple[int, ...]:
+        """Zones with an ended epoch that is not cleared."""
+        return tuple(zone for zone in self.zones if self.chain.clearing_due(zone, head.number) is not None)
 
     def look(self) -> Due:
         """What is due on the newest block."""
         head = self.chain.head()
-        clear = tuple(zone for zone in self.zones if self.chain.clearing_due(zone, head.number) is not None)
         participants = self.chain.participants(head.number)
         accounts = self.chain.accounts(participants, head.number)
         imports = self.chain.imports(participants, head.number)
-        return Due(clear, self._expired(head.number), retirable(accounts, imports))
+        return Due(self.ended(head), self._expired(head.number), retirable(accounts, imports))
 
     def _expired(self, block: int) -> tuple[bytes, ...]:
         pending = self.chain.view("OracleClient", "pendingRequests", 0, 100, block=block)
@@ -77,24 +110,78 @@ class Keeper:
     def step(self) -> list[Outcome]:
         """Does what is due now. A refusal is reported in its outcome and tried again by the next pass.
 
-        Clearing goes before retiring: what was bought a moment ago can then be used.
+        Clearing goes before everything, so that nothing delays it.
         """
+        head = self.chain.head()
+        epoch = self.chain.calendar.epoch_at(head.timestamp)
+        outcomes = [self._try(call) for call in self._clearings(head, epoch)]
         due = self.look()
-        outcomes = [self._try(Call("Trading", "matchOrders", (zone,), label="clear")) for zone in due.clear]
-        if due.expired:
+        before = self._before(epoch, head)
+        seen: set[object] = {("clear", zone) for zone in due.clear}
+        if due.expired and self._waited(("expired", due.expired[0]), head, before):
             outcomes.append(self._try(Call("OracleClient", "timeOutRequests", (list(due.expired),), label="time out")))
-        for start in range(0, len(due.retire), RETIRE_BATCH):
-            accounts = list(due.retire[start : start + RETIRE_BATCH])
-            outcomes.append(self._try(Call("Metering", "retireFor", (accounts,), label="retire")))
+        if due.retire and self._waited("retire", head, before):
+            for start in range(0, len(due.retire), RETIRE_BATCH):
+                accounts = list(due.retire[start : start + RETIRE_BATCH])
+                outcomes.append(self._try(Call("Metering", "retireFor", (accounts,), label="retire")))
+        seen |= {("expired", request) for request in due.expired[:1]}
+        if due.retire:
+            seen.add("retire")
+        self._first_seen = {what: block for what, block in self._first_seen.items() if what in seen}
+        if self.settle_idle and not seen and head.gas_used * QUIET_SHARE <= head.gas_limit:
+            outcomes += self._settle(head, epoch)
         return outcomes
+
+    def _clearings(self, head: Head, epoch: int) -> list[Call]:
+        """What this keeper clears now; the others of a market are left their turn."""
+        calls = []
+        for zone in self.ended(head):
+            before = self._before(epoch, head)
+            call = Call("Trading", "matchOrders", (zone,), label="clear")
+            # The second in turn goes at once too, unless it sees that the first has gone.
+            if not self._waited(("clear", zone), head, before - 1):
+                continue
+            if before and isinstance(self.chain.refusal_in_pool(self.signer.address, call), errors.NothingToClear):
+                continue
+            calls.append(call)
+        return calls
+
+    def _before(self, epoch: int, head: Head) -> int:
+        """How many keepers go before this one: of those named, the ones that hold the role."""
+        if not self.keepers:
+            return 0
+        held = self.chain.read(
+            [Call("Authority", "hasRole", (MARKET_MAKER, keeper)) for keeper in self.keepers], head.number
+        )
+        return turn(self.signer.address, [k for k, (has, _) in zip(self.keepers, held, strict=True) if has], epoch)
+
+    def _waited(self, what: object, head: Head, blocks: int) -> bool:
+        """Whether something has been due for so many blocks."""
+        return head.number >= self._first_seen.setdefault(what, head.number) + blocks
+
+    def _settle(self, head: Head, epoch: int) -> list[Outcome]:
+        """Settles, once an epoch, accounts whose orders ended an epoch ago or more."""
+        if self._settled_in == epoch:
+            return []
+        self._settled_in = epoch
+        accounts = self.chain.accounts(self.chain.participants(head.number), head.number)
+        idle = [account.address for account in accounts if account.epoch < epoch - 1]
+        held = self.chain.read([Call("Trading", "ordersOf", (address,)) for address in idle], head.number)
+        unsettled = [address for address, orders in zip(idle, held, strict=True) if orders]
+        return [
+            self._try(Call("Trading", "settle", (unsettled[start : start + SETTLE_BATCH],), label="settle"))
+            for start in range(0, len(unsettled), SETTLE_BATCH)
+        ]
 
     def _try(self, call: Call) -> Outcome:
         outcome = self.chain.send_many([(self.signer, call)])[0]
+        if outcome.error is not None:
+            metrics.failed(outcome.error)
         match outcome.error:
             case None:
                 log.info("done", call=str(call), gas=outcome.gas_used, block=outcome.block)
             case errors.NothingToClear():
-                log.debug("cleared already", call=str(call))
+                log.info("another keeper was first", call=str(call))
             case problem:
                 log.warning("refused", call=str(call), reason=str(problem))
         return outcome

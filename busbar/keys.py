@@ -1,10 +1,14 @@
-"""Whose key signs: a development account, or an encrypted keystore whose password comes from the environment."""
+"""Whose key signs: a development account, or an encrypted keystore.
+
+A keystore's password comes from the environment or from a file that the environment names, never from a command line.
+"""
 
 import json
 import os
 from pathlib import Path
 
 from eth_account import Account as EthAccount
+from web3 import Web3
 
 from busbar import errors
 from busbar.chain import KeySigner
@@ -14,17 +18,47 @@ from busbar.devnet import dev_signer
 PASSWORD_VARIABLE = "BUSBAR_KEYSTORE_PASSWORD"  # noqa: S105  (the variable's name, not a password)
 
 
+PASSWORD_FILE_VARIABLE = "BUSBAR_KEYSTORE_PASSWORD_FILE"  # noqa: S105  (likewise)
+
+
 class KeyUnusableError(errors.BusbarError):
     """A key was named that does not exist, cannot be opened, or must not be used on this chain."""
 
+    remedy = errors.Remedy.STOP
 
-def signer(who: str, chain_id: int) -> KeySigner:
+
+def password(keystore: str) -> str:
+    """The password from BUSBAR_KEYSTORE_PASSWORD, or the first line of the file BUSBAR_KEYSTORE_PASSWORD_FILE names.
+
+    Args:
+        keystore: What it is for, for the message.
+
+    Raises:
+        KeyUnusableError: Neither is set, or the file cannot be read.
+    """
+    told = os.environ.get(PASSWORD_VARIABLE)
+    if told is not None:
+        return told
+    file = os.environ.get(PASSWORD_FILE_VARIABLE)
+    if file is None:
+        raise KeyUnusableError(
+            f"set {PASSWORD_VARIABLE} to the password of the keystore {keystore}, "
+            f"or {PASSWORD_FILE_VARIABLE} to a file that holds it"
+        )
+    try:
+        return next(iter(Path(file).read_text("utf-8").splitlines()), "")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise KeyUnusableError(f"the password file {file} cannot be read: {problem}") from None
+
+
+def signer(who: str, chain_id: int, folder: Path | None = None) -> KeySigner:
     """The signer a setting names.
 
     Args:
-        who: `dev:N` for account N of Foundry's published mnemonic, on the development chain only, or the path of an
-            encrypted keystore (Web3 Secret Storage, version 3), whose password is in BUSBAR_KEYSTORE_PASSWORD.
+        who: `dev:N` for account N of Foundry's published mnemonic, on the development chain only, or an encrypted
+            keystore (Web3 Secret Storage, version 3): its path, or its name in `folder`.
         chain_id: Chain it is to sign for.
+        folder: Where keystores are looked up by name.
 
     Raises:
         KeyUnusableError: One line says why.
@@ -35,12 +69,35 @@ def signer(who: str, chain_id: int) -> KeySigner:
         if not (who[4:].isascii() and who[4:].isdigit()):
             raise KeyUnusableError(f"{who!r} is no development account: write dev:0, dev:1 ...")
         return dev_signer(int(who[4:]))
-    password = os.environ.get(PASSWORD_VARIABLE)
-    if password is None:
-        raise KeyUnusableError(f"set {PASSWORD_VARIABLE} to the password of the keystore {who}")
+    path = _keystore(who, folder)
+    secret = password(who)
     try:
-        return KeySigner.from_key(bytes(EthAccount.decrypt(json.loads(Path(who).read_text("utf-8")), password)))
+        return KeySigner.from_key(bytes(EthAccount.decrypt(json.loads(path.read_text("utf-8")), secret)))
     except OSError as problem:
         raise KeyUnusableError(f"the keystore {who} cannot be read: {problem.strerror}") from None
     except (ValueError, KeyError, TypeError, NotImplementedError) as problem:
         raise KeyUnusableError(f"the keystore {who} cannot be opened: {problem}") from None
+
+
+def address(who: str, chain_id: int, folder: Path | None = None) -> str:
+    """The address a setting names, without its password: as `signer`, for who only wants to look.
+
+    Raises:
+        KeyUnusableError: One line says why.
+    """
+    if who.startswith("dev:"):
+        return signer(who, chain_id).address
+    path = _keystore(who, folder)
+    try:
+        return str(Web3.to_checksum_address("0x" + json.loads(path.read_text("utf-8"))["address"].removeprefix("0x")))
+    except OSError as problem:
+        raise KeyUnusableError(f"the keystore {who} cannot be read: {problem.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise KeyUnusableError(f"the keystore {who} names no address") from None
+
+
+def _keystore(who: str, folder: Path | None) -> Path:
+    """The file of a keystore: by its name in the folder, or by its path."""
+    if folder is not None and Path(who).name == who and (folder / f"{who}.json").is_file():
+        return folder / f"{who}.json"
+    return Path(who)

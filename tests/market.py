@@ -70,6 +70,7 @@ class Market:
         self.actors = ACTORS
         self.chain = Chain(devnet.url, after_send=devnet.mine)
         parameters = Parameters.load(parameters_path("devnet"))
+        self.parameters = parameters
         self.record = deploy(self.chain, ACTORS.regulator, parameters, folder / "record.json")
         self.register(*ACTORS.participants)
         for participant in ACTORS.participants:

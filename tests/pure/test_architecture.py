@@ -19,15 +19,15 @@ LAYERS = (
     {"__init__"},
     {"errors"},
     {"tools", "units"},
-    {"orders", "readings", "community", "tariff", "settings", "logs"},
-    {"clearing", "results"},
+    {"orders", "readings", "community", "tariff", "settings", "logs", "metrics"},
+    {"clearing", "results", "heads"},
     {"chain"},
     {"devnet", "outbox", "service"},
-    {"deployment", "keys", "ledger"},
+    {"deployment", "keys", "ledger", "watch"},
     {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
     {"enrolment"},
     {"replay"},  # conducts the services
-    {"report", "display"},
+    {"report", "display", "doctor", "roles", "supervisor", "wallet"},
     {"api"},
     {"cli"},
 )

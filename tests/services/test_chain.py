@@ -319,9 +319,11 @@ def test_send__failed_for_a_reason_that_came_and_went_in_its_block__says_what_is
 def test_send_many__with_nonces__what_follows_a_refused_call_is_not_sent(market, actors):
     """It would come after what is under way already, as a second helping of it."""
     consumer = actors.consumer
-    withdrawals = [(consumer, Call("Trading", "withdraw", (MONEY, wei * BAHT, consumer.address))) for wei in (1, 2)]
+    under_way, *withdrawals = [
+        (consumer, Call("Trading", "withdraw", (MONEY, wei * BAHT, consumer.address))) for wei in (1, 2, 3)
+    ]
     before = market.chain.nonces([consumer.address])
-    Chain(market.devnet.url, market.chain.addresses, timeout_s=0).send_many(withdrawals[:1], before)
+    Chain(market.devnet.url, market.chain.addresses, timeout_s=0).send_many([under_way], before)
     outcomes = market.chain.send_many(
         [*withdrawals, (actors.distributor, register(actors.outsider))],
         before | market.chain.nonces([actors.distributor.address]),

@@ -5,7 +5,7 @@ import pytest
 from busbar import errors, keeper
 from busbar.chain import Account, Call, Chain, Imports, NotMinedError
 from busbar.devnet import dev_signer
-from busbar.keeper import Keeper, retirable
+from busbar.keeper import Keeper, retirable, turn
 from tests.market import ZONE
 
 MARKET_MAKER = 4
@@ -190,6 +190,97 @@ def test_step__requests_older_than_100_blocks__are_given_up_once(market, bot):
     assert len(told(market, "OracleClient", "RequestTimedOut")) == 2
 
 
+# ------------------------------------------------------------------------- idle accounts
+
+
+def test_step__idle_account_and_quiet_block__is_settled_once_if_asked(market, bot):
+    trade(market)
+    market.next_epoch()
+    market.clear()
+    market.next_epoch(2)
+    assert bot.step() == []
+    tidy = Keeper(market.chain, market.actors.keeper, [ZONE], settle_idle=True)
+    before = market.account(market.actors.consumer)
+    assert calls(tidy.step()) == ["settle"]
+    assert market.chain.orders(market.actors.consumer.address) == []
+    assert market.account(market.actors.consumer) == before
+    assert tidy.step() == []
+    assert Keeper(market.chain, market.actors.keeper, [ZONE], settle_idle=True).step() == []
+
+
+def test_step__account_that_acted_an_epoch_ago__is_left_to_settle_by_itself(market):
+    trade(market)
+    market.next_epoch()
+    tidy = Keeper(market.chain, market.actors.keeper, [ZONE], settle_idle=True)
+    assert calls(tidy.step()) == ["clear"]
+    assert tidy.step() == []
+
+
+# ------------------------------------------------------------------------------- turns
+
+
+def test_turn__every_epoch__puts_somebody_else_first():
+    keepers = ["0xC", "0xA", "0xB"]
+    places = {epoch: [turn(keeper, keepers, epoch) for keeper in sorted(keepers)] for epoch in range(3)}
+    assert places == {0: [0, 1, 2], 1: [2, 0, 1], 2: [1, 2, 0]}
+    assert turn("0xD", keepers, 1) == 0
+    assert turn("0xD", [], 1) == 0
+
+
+@pytest.fixture
+def three(market):
+    """Three keepers that know of each other, in turn for the epoch after the open one."""
+    others = [OTHER_KEEPER, dev_signer(9)]
+    for who in others:
+        market.chain.send(market.actors.regulator, Call("Authority", "grantRole", (MARKET_MAKER, who.address, 0)))
+    everybody = [market.actors.keeper, *others]
+    addresses = [who.address for who in everybody]
+    in_turn = sorted(everybody, key=lambda who: turn(who.address, addresses, market.epoch + 1))
+    return [Keeper(impatient(market), who, [ZONE], keepers=addresses) for who in in_turn]
+
+
+def sent(outcomes):
+    return [outcome.call.label for outcome in outcomes if outcome.tx_hash]
+
+
+def test_step__three_keepers_in_one_block__the_first_alone_sends(market, three):
+    trade(market)
+    market.next_epoch()
+    assert [sent(one.step()) for one in three] == [["clear"], [], []]
+    market.devnet.mine()
+    assert [sent(one.step()) for one in three] == [[], [], []]
+
+
+def test_step__the_first_in_turn_is_away__the_second_sends_in_the_same_block(market, three):
+    trade(market)
+    market.next_epoch()
+    assert [sent(one.step()) for one in three[1:]] == [["clear"], []]
+
+
+def test_step__the_first_two_are_away__the_third_waits_a_block_and_clears(market, three):
+    epoch = trade(market)
+    market.next_epoch()
+    assert three[2].step() == []
+    market.devnet.mine()
+    assert sent(three[2].step()) == ["clear"]
+    market.devnet.mine()
+    assert [event.args["epoch"] for event in told(market, "Trading", "EpochCleared")] == [epoch]
+
+
+def test_step__three_keepers_that_cannot_see_the_pool__waste_one_transaction_at_most(market, three):
+    trade(market)
+    market.next_epoch()
+    for one in three:
+        one.chain.refusal_in_pool = lambda *_: None
+    assert [sent(one.step()) for one in three] == [["clear"], ["clear"], []]
+
+
+def test_step__retiring__is_left_to_the_first_in_turn(market, three):
+    owe_and_hold(market, market.actors.producer, 300, 1_000)
+    market.next_epoch()
+    assert [sent(one.step()) for one in three] == [["retire"], [], []]
+
+
 # --------------------------------------------------------------- stopped, started, doubled
 
 
@@ -247,9 +338,9 @@ def test_step__another_keeper_comes_first__finds_nothing_to_clear_and_goes_on(ma
     owe_and_hold(market, market.actors.third_consumer, 300, 300)
     trade(market)
     market.next_epoch()
-    due = bot.look()
+    ended = bot.ended(market.chain.head())
     market.clear(by=OTHER_KEEPER)
-    bot.look = lambda: due
+    bot.ended = lambda _: ended
     cleared, retired = bot.step()
     assert isinstance(cleared.error, errors.NothingToClear)
     assert retired.ok

@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from busbar import errors, meters
 from busbar.chain import Call, Chain, NotMinedError
 from busbar.meters import Gateway, SimulatedMeters, outstanding
+from busbar.outbox import Outbox, State
 from busbar.readings import Reading, meter_id_bytes
 
 INTERVAL_S = 900
@@ -36,8 +37,8 @@ class Street:
     def source(self):
         return SimulatedMeters(self.readings, self.keys)
 
-    def gateway(self, chain=None, signer=None):
-        return Gateway(chain or self.market.chain, signer or self.market.actors.minter, self.source)
+    def gateway(self, chain=None, signer=None, outbox=None):
+        return Gateway(chain or self.market.chain, signer or self.market.actors.minter, self.source, outbox)
 
     def pass_intervals(self, count):
         """Moves to where that many readings of each meter have ended."""
@@ -195,6 +196,70 @@ def test_step__two_gateways_in_one_block__mint_once(market, street):
     assert sorted(street.accepted()) == [(m, i) for m in ("ROOF-1", "SHOP-1") for i in (1, 2)]
     assert market.free_wh(market.actors.producer) == 2 * 200
     assert street.gateway().step() == []
+
+
+# ---------------------------------------------------------------------------- the outbox
+
+
+def test_step__source_forgets_what_was_accepted__is_submitted_all_the_same(market, street, tmp_path):
+    street.pass_intervals(2)
+    outbox = Outbox(tmp_path / "outbox.sqlite")
+    (lost,) = street.gateway(impatient(market), outbox=outbox).step()
+    assert isinstance(lost.error, NotMinedError)
+    market.chain.node.request("anvil_dropAllTransactions")
+    outbox.close()
+    street.readings = {"ROOF-1": []}
+    Gateway(market.chain, market.actors.minter, street.source, Outbox(tmp_path / "outbox.sqlite")).step()
+    assert sorted(street.accepted()) == [(m, i) for m in ("ROOF-1", "SHOP-1") for i in (1, 2)]
+
+
+def test_step__accepted_by_the_chain__is_done_at_the_next_look_and_not_before(market, street, tmp_path):
+    street.pass_intervals(2)
+    outbox = Outbox(tmp_path / "outbox.sqlite")
+    gateway = street.gateway(outbox=outbox)
+    gateway.step()
+    assert outbox.counts()[State.SENT] == 4
+    gateway.step()
+    assert outbox.counts() == dict.fromkeys(State, 0) | {State.DONE: 4}
+
+
+def test_step__the_chain_goes_back__submits_again_what_was_done(market, street, tmp_path):
+    street.pass_intervals(1)
+    outbox = Outbox(tmp_path / "outbox.sqlite")
+    gateway = street.gateway(outbox=outbox)
+    before = market.devnet.snapshot()
+    gateway.step()
+    gateway.step()
+    market.devnet.restore(before)
+    assert outbox.counts()[State.DONE] == 2
+    (outcome,) = gateway.step()
+    assert outcome.ok
+    assert street.accepted() == [("ROOF-1", 1), ("SHOP-1", 1)]
+    assert market.free_wh(market.actors.producer) == 200
+
+
+def test_step__passed_over_and_started_again__does_not_pay_for_the_same_refusal(market, street, tmp_path):
+    market.chain.send(market.actors.distributor, Call("Registry", "revokeMeter", (meter_id_bytes("SHOP-1"),)))
+    street.pass_intervals(2)
+    for _ in range(2):
+        outbox = Outbox(tmp_path / "outbox.sqlite")
+        street.gateway(outbox=outbox).step()
+        assert [(item.key.split("@")[0], item.reason) for item in outbox.of(State.REFUSED)] == [
+            ("SHOP-1", "revoked meter")
+        ] * 2
+        outbox.close()
+    assert street.passed_over() == 2
+
+
+def test_step__two_gateways_share_an_outbox__mint_once(market, street, tmp_path):
+    other = market.actors.oracle_operator
+    market.chain.send(market.actors.regulator, Call("Authority", "grantRole", (3, other.address, 0)))
+    street.pass_intervals(2)
+    for chain, who in ((impatient(market), None), (impatient(market), other)):
+        street.gateway(chain, who, Outbox(tmp_path / "outbox.sqlite")).step()
+    market.devnet.mine()
+    assert sorted(street.accepted()) == [(m, i) for m in ("ROOF-1", "SHOP-1") for i in (1, 2)]
+    assert market.free_wh(market.actors.producer) == 2 * 200
 
 
 # ------------------------------------------------------------------------------- refused

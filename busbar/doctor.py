@@ -1,0 +1,140 @@
+"""Says what is wrong with an installation, and what to do about it.
+
+One check after another, each a line. A check that the ones before it make pointless is left out, so the first finding
+is the one to mend.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from busbar import errors
+from busbar.chain import Call, Chain, load_artifact
+from busbar.deployment import ROLES, Record
+
+SKEW_S = 30
+"""A clock that differs more from the newest block's is told; blocks may lie that far apart."""
+
+STALE_S = 300
+"""A head so old means that the chain stands still, or the node is behind."""
+
+LAG_EPOCHS = 2
+"""Clearing that many epochs behind has no keeper."""
+
+TRANSACTIONS_AHEAD = 100
+"""A bot whose funds pay for fewer transactions is told."""
+
+TRANSACTION_GAS = 3_000_000
+"""Gas of a large transaction of a bot: a hundred readings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Outcome of a check.
+
+    Attributes:
+        ok: Whether all is well.
+        name: What was looked at.
+        told: What was found.
+        remedy: What to do; nothing if all is well.
+    """
+
+    ok: bool
+    name: str
+    told: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """A bot to look after: what it is called, its address, and the role it needs."""
+
+    name: str
+    address: str
+    role: str
+
+
+def examine(
+    connect: Callable[[], Chain], record: Record, bots: Sequence[Bot], zones: Sequence[int], now: float | None = None
+) -> Iterator[Finding]:
+    """Examines an installation; findings come as they are made.
+
+    Args:
+        connect: Connects to the market of the record.
+        record: What is said to stand there.
+        bots: Whose roles and funds are looked at.
+        zones: Zones whose clearing is looked at.
+        now: This machine's time; the clock's, if not given.
+    """
+    try:
+        chain = connect()
+    except errors.BusbarError as problem:
+        yield Finding(False, "node and deployment", str(problem), "see the message; nothing else was looked at")
+        return
+    yield Finding(True, "node and deployment", f"chain {chain.chain_id} at {chain.node.url}, contracts in place")
+    head = chain.head()
+    yield _clock(head.timestamp, time.time() if now is None else now)
+    yield _sources(record)
+    for bot in bots:
+        yield _role(chain, bot)
+        yield _funds(chain, bot)
+    epoch = chain.calendar.epoch_at(head.timestamp)
+    for zone in zones:
+        yield _clearing(chain, zone, epoch, head.number)
+
+
+def _clock(head_s: int, now_s: float) -> Finding:
+    behind = now_s - head_s
+    if behind < -SKEW_S:
+        told = f"this machine's clock is {-behind:.0f} s behind the newest block"
+        return Finding(False, "clock", told, "set the clock (`timedatectl`); bots go by the chain, logs do not")
+    if behind > STALE_S:
+        told = f"the newest block is {behind:.0f} s old"
+        return Finding(
+            False, "clock", told, "see whether the chain makes blocks and the node follows it; else set the clock"
+        )
+    return Finding(True, "clock", f"newest block {max(behind, 0):.0f} s old")
+
+
+def _sources(record: Record) -> Finding:
+    differing = [n for n, entry in record.contracts.items() if entry["source_hash"] != load_artifact(n)["sourceHash"]]
+    if differing:
+        return Finding(
+            False,
+            "sources",
+            f"{', '.join(differing)} deployed from other sources than this checkout's",
+            f"use the checkout that deployed it, commit {record.commit}",
+        )
+    return Finding(True, "sources", "contracts are this checkout's")
+
+
+def _role(chain: Chain, bot: Bot) -> Finding:
+    held, _ = chain.view("Authority", "hasRole", ROLES[bot.role], bot.address)
+    if held:
+        return Finding(True, f"{bot.name}: role", f"{bot.address} is {bot.role}")
+    remedy = f"the regulator grants it: name it as {bot.role} in the network's file and run `ape run deploy`"
+    return Finding(False, f"{bot.name}: role", f"{bot.address} is no {bot.role}", remedy)
+
+
+def _funds(chain: Chain, bot: Bot) -> Finding:
+    block = chain.node.request("eth_getBlockByNumber", "latest", False)
+    price_wei = int(block.get("baseFeePerGas", "0x0"), 16)
+    held_wei = int(chain.node.request("eth_getBalance", bot.address, "latest"), 16)
+    if not price_wei:
+        return Finding(True, f"{bot.name}: funds", "gas costs nothing here")
+    ahead = held_wei // (price_wei * TRANSACTION_GAS)
+    told = f"{held_wei} wei, enough for {ahead} transactions at {price_wei} wei a unit of gas"
+    if ahead < TRANSACTIONS_AHEAD:
+        return Finding(False, f"{bot.name}: funds", told, f"send ether to {bot.address}")
+    return Finding(True, f"{bot.name}: funds", told)
+
+
+def _clearing(chain: Chain, zone: int, epoch: int, block: int) -> Finding:
+    state = chain.read([Call("Trading", "zoneOf", (zone,))], block)[0]
+    if not state[0]:
+        return Finding(False, f"zone {zone}", "was never opened", "the regulator opens it: `ape run deploy`")
+    due = chain.clearing_due(zone, block)
+    if due is not None and epoch - due >= LAG_EPOCHS:
+        told = f"epoch {due} waits to be cleared since {epoch - due - 1} epochs"
+        return Finding(False, f"zone {zone}", told, "start a keeper, and see its log for what it is refused with")
+    return Finding(True, f"zone {zone}", "paused by the regulator" if state[1] else "cleared up to date")

@@ -1,0 +1,151 @@
+"""`busbar up`: what ends is started again, what is asked to stop stops, and nothing outlives its supervisor."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from busbar.supervisor import Supervisor
+
+PATIENCE_S = 60
+STAYS = "import time\nwhile True: time.sleep(0.05)"
+DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\n" + STAYS
+SUPERVISES = """
+import sys
+from busbar.supervisor import Supervisor
+Supervisor({"stays": [sys.executable, "-c", sys.argv[1]]}, restart_s=0.1, restart_max_s=1, stop_s=5).run()
+"""
+
+
+def until(condition):
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def supervised():
+    """Runs a supervisor of these programs on this thread's behalf, and stops it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(meanwhile, stop_s=5.0, **programs):
+        commands = {name: [sys.executable, "-c", text] for name, text in programs.items()}
+        supervisor = Supervisor(commands, restart_s=0.05, restart_max_s=0.2, stop_s=stop_s)
+        problems = []
+
+        def watch():
+            try:
+                meanwhile(supervisor)
+            except BaseException as problem:  # noqa: BLE001  (told on the test's own thread)
+                problems.append(problem)
+            finally:
+                supervisor.stop()
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        supervisor.run()
+        thread.join()
+        if problems:
+            raise problems[0]
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_run__a_process_is_killed__starts_it_again_and_leaves_the_others(supervised):
+    def kill_one(supervisor):
+        until(lambda: len(supervisor.pids) == 2)
+        before = supervisor.pids
+        os.kill(before["one"], signal.SIGKILL)
+        until(lambda: supervisor.pids.get("one") not in (None, before["one"]))
+        assert supervisor.pids["two"] == before["two"]
+
+    supervised(kill_one, one=STAYS, two=STAYS)
+
+
+def test_run__a_process_that_ends_at_once__is_tried_with_longer_pauses(supervised, tmp_path):
+    starts = tmp_path / "starts"
+    text = f"import time; open({str(starts)!r}, 'a').write('x')"
+
+    def wait(supervisor):
+        until(lambda: starts.exists() and len(starts.read_text()) >= 4)
+        assert [child.pause_s for child in supervisor._children] == [0.2]
+
+    supervised(wait, ends=text)
+
+
+def test_run__told_to_stop__stops_everything(supervised):
+    pids = []
+
+    def started(supervisor):
+        until(lambda: len(supervisor.pids) == 2)
+        pids.extend(supervisor.pids.values())
+
+    supervised(started, one=STAYS, two=STAYS)
+    assert [pid for pid in pids if alive(pid)] == []
+
+
+def test_run__a_process_does_not_stop_when_asked__is_killed(supervised):
+    pids = []
+
+    def started(supervisor):
+        until(lambda: supervisor.pids)
+        pids.extend(supervisor.pids.values())
+        # Until it has said so, it still hears.
+        time.sleep(0.5)
+
+    supervised(started, stop_s=0.2, deaf=DEAF)
+    assert [pid for pid in pids if alive(pid)] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's promise to end children is Linux's")
+def test_run__the_supervisor_is_killed__its_processes_end():
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISES, STAYS])
+    try:
+        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children")
+        until(lambda: children.read_text().split())
+        (child,) = map(int, children.read_text().split())
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+    until(lambda: not alive(child))
+
+
+def test_up__as_an_operator_runs_it__brings_a_killed_keeper_back_and_stops_in_order(market, tmp_path):
+    record = tmp_path / "record.json"
+    market.record.save(record)
+    log = tmp_path / "keeper.log"
+    (tmp_path / "busbar.toml").write_text(
+        f'url = "{market.devnet.url}"\nrecord = "{record}"\n'
+        f'[up]\nrun = ["keeper"]\nrestart_s = 0.1\n[log]\nfile = "{log}"\nstyle = "json"\n',
+        encoding="utf-8",
+    )
+    up = subprocess.Popen([str(Path(sys.executable).with_name("busbar")), "up"], cwd=tmp_path)
+    try:
+        children = Path(f"/proc/{up.pid}/task/{up.pid}/children")
+        until(lambda: children.exists() and children.read_text().split())
+        (first,) = children.read_text().split()
+        os.kill(int(first), signal.SIGKILL)
+        until(lambda: children.read_text().split() not in ([], [first]))
+        up.terminate()
+        assert up.wait(PATIENCE_S) == 0
+    finally:
+        up.kill()
+        up.wait()
+    said = log.read_text(encoding="utf-8")
+    assert '"event": "ended"' in said
+    assert '"event": "stopped"' in said
