@@ -121,6 +121,15 @@ def test_replay__street__accounts_for_every_wh_of_everybody(run):
             assert p.retired_wh + p.outstanding_wh + p.grid_import_wh == p.import_wh
 
 
+def test_replay__street__flows_add_up_to_what_each_sold_and_bought(run):
+    assert run.flows
+    for p in run.participants:
+        for end, uwh in (("seller", p.sold_uwh), ("buyer", p.bought_uwh)):
+            mine = [flow.energy_wh for flow in run.flows if getattr(flow, end) == p.name]
+            # Each flow is rounded to the nearest Wh, and those of less than half a Wh are left out.
+            assert abs(sum(mine) * UWH - uwh) <= UWH * len(run.participants) // 2
+
+
 def test_replay__street__money_paid_is_money_earned(run):
     paid, earned = sum(p.paid_wei for p in run.participants), sum(p.earned_wei for p in run.participants)
     assert paid > 0
