@@ -20,7 +20,7 @@ LAYERS = (
     {"errors"},
     {"tools", "units"},
     {"orders", "readings", "community", "tariff", "settings", "logs"},
-    {"clearing", "results"},
+    {"clearing", "results", "signing"},
     {"chain"},
     {"devnet", "outbox", "service"},
     {"deployment", "keys", "ledger"},
