@@ -181,9 +181,7 @@ class CancelOrder:
     def struct_hash(self) -> bytes:
         """The message's hash without its domain."""
         order = _ACTION_HASHES[self.order.side] + _word(self.order.quantity_wh) + _word(self.order.tick)
-        return keccak(
-            _CANCEL_ORDER_HASH + _address_word(self.account) + _word(self.epoch) + _word(self.index) + order
-        )
+        return keccak(_CANCEL_ORDER_HASH + _address_word(self.account) + _word(self.epoch) + _word(self.index) + order)
 
     def fields(self) -> dict[str, Any]:
         """The message as a wallet shows it."""

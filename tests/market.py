@@ -189,13 +189,18 @@ class Market:
         return self.chain.send(participant, Call("Trading", "cancelOrder", (order,)))
 
     def bundle(
-        self, participant: KeySigner, *orders: Order, nonce: int = 0, epochs: tuple[int, int] | None = None, zone: int = ZONE
+        self,
+        participant: KeySigner,
+        *orders: Order,
+        nonce: int = 0,
+        epochs: tuple[int, int] | None = None,
+        zone: int = ZONE,
     ) -> Bundle:
         """Orders for one message; valid in the present epoch unless told otherwise."""
         first, last = epochs or (self.epoch, self.epoch)
         return Bundle(participant.address, zone, nonce, first, last, orders)
 
-    def signed(self, participant: KeySigner, *orders: Order, **message) -> SignedBundle:
+    def signed_orders(self, participant: KeySigner, *orders: Order, **message) -> SignedBundle:
         """The same, signed by its account."""
         bundle = self.bundle(participant, *orders, **message)
         return SignedBundle.by(bundle, self.chain.trading_domain, bytes(participant.account.key))
@@ -207,7 +212,9 @@ class Market:
     def signature(self, participant: KeySigner, message) -> bytes:
         return sign_message(message, self.chain.trading_domain, bytes(participant.account.key))
 
-    def permit(self, owner: KeySigner, asset: int, wei: int, deadline: int = 2**63) -> tuple[int, int, int, bytes, bytes]:
+    def permit(
+        self, owner: KeySigner, asset: int, wei: int, deadline: int = 2**63
+    ) -> tuple[int, int, int, bytes, bytes]:
         """Amount, deadline and signature of an ERC-2612 permit for Trading."""
         token = ("GridToken", "BahtToken")[asset]
         _, name, version, chain_id, contract, _, _ = self.chain.view(token, "eip712Domain")

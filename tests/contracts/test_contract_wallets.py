@@ -84,7 +84,7 @@ def test_contract_wallet__has_not_opted_in__is_not_asked(market, funded):
 )
 def test_contract_wallet__does_not_say_yes__is_skipped_and_disturbs_nobody(market, actors, funded, answer):
     funded.say(answer, funded.bundle().pack())
-    outcome = market.relay(funded.bundle(), market.signed(actors.consumer, bid(300, 1_000)))
+    outcome = market.relay(funded.bundle(), market.signed_orders(actors.consumer, bid(300, 1_000)))
     ((account, _, reason),) = market.skipped(outcome)
     assert account == funded.address
     assert is_refusal(reason, errors.BadSignature, account=funded.address)
@@ -93,20 +93,22 @@ def test_contract_wallet__does_not_say_yes__is_skipped_and_disturbs_nobody(marke
     assert market.chain.accounts([funded.address])[0].nonce == 0
 
 
-def test_contract_wallet__returns_megabytes_after_yes__enters_and_costs_no_more_than_its_allowance(market, actors, funded):
+def test_contract_wallet__returns_megabytes_after_yes__enters_and_costs_no_more_than_its_allowance(
+    market, actors, funded
+):
     funded.say(YES)
-    plain = market.relay(funded.bundle(), market.signed(actors.consumer, bid(300, 1_000))).gas_used
+    plain = market.relay(funded.bundle(), market.signed_orders(actors.consumer, bid(300, 1_000))).gas_used
     funded.say(RETURN_MEGABYTES)
-    outcome = market.relay(funded.bundle(nonce=1), market.signed(actors.consumer, bid(300, 1_000), nonce=1))
+    outcome = market.relay(funded.bundle(nonce=1), market.signed_orders(actors.consumer, bid(300, 1_000), nonce=1))
     assert not market.skipped(outcome)
     assert outcome.gas_used <= plain + WALLET_GAS
 
 
 def test_contract_wallet__burns_all_its_gas__costs_the_batch_no_more_than_its_allowance(market, actors, funded):
-    good = market.signed(actors.consumer, bid(300, 1_000))
+    good = market.signed_orders(actors.consumer, bid(300, 1_000))
     alone = market.relay(good).gas_used
     funded.say(BURN_GAS)
-    outcome = market.relay(funded.bundle(), market.signed(actors.consumer, bid(300, 1_000), nonce=1))
+    outcome = market.relay(funded.bundle(), market.signed_orders(actors.consumer, bid(300, 1_000), nonce=1))
     assert len(market.events(outcome, "SignedOrderEntered")) == 1
     assert outcome.gas_used <= alone + WALLET_GAS + 30_000
 
@@ -125,7 +127,7 @@ def test_contract_wallet__cancel_up_to_and_it_says_no__reverts(market, wallet):
 
 def test_contract_wallet__account_with_a_key_that_opted_in__its_key_counts_still(market, actors):
     market.chain.send(actors.consumer, Call("Trading", "setContractWallet", (True,)))
-    assert not market.skipped(market.relay(market.signed(actors.consumer, bid(300, 1_000))))
+    assert not market.skipped(market.relay(market.signed_orders(actors.consumer, bid(300, 1_000))))
     with reverts(errors.BadSignature, account=actors.consumer.address):
         signature = market.signature(actors.producer, CancelUpTo(actors.consumer.address, 5))
         market.chain.send(actors.outsider, Call("Trading", "cancelUpToFor", (actors.consumer.address, 5, signature)))

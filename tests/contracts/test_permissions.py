@@ -89,7 +89,7 @@ FOR_ANYONE = {
     "Metering": {"retire", "retireFor", "retireFromWallet", "setAutoRetire", "surrender"},
     "OracleClient": {"performUpkeep", "requestEnergyData", "timeOutRequests"},
 }
-"""Functions whoever calls, for its own account or with the signature of another. Their own files test what they refuse."""
+"""Functions whoever calls, for its own account or with another's signature. Their files test what they refuse."""
 
 
 def changing(contract):

@@ -1,4 +1,4 @@
-"""cancelUpTo, cancelUpToFor, cancelOrderFor, withdrawFor, depositWithPermitFor: what anyone may bring, signed by another."""
+"""What anyone may bring, signed by another: cancels, withdrawals, deposits; and cancelling messages oneself."""
 
 from dataclasses import replace
 
@@ -52,7 +52,7 @@ def test_cancel_up_to__bundles_up_to_it__are_skipped_and_the_next_enters(market,
     outcome = market.chain.send(actors.consumer, Call("Trading", "cancelUpTo", (5,)))
     (event,) = market.events(outcome)
     assert (event.name, event.args) == ("NonceUsed", {"account": actors.consumer.address, "nonce": 5})
-    outcome = market.relay(*[market.signed(actors.consumer, bid(300, 1_000), nonce=n) for n in (0, 5, 6)])
+    outcome = market.relay(*[market.signed_orders(actors.consumer, bid(300, 1_000), nonce=n) for n in (0, 5, 6)])
     assert [nonce for _, nonce, _ in market.skipped(outcome)] == [0, 5]
     assert all(is_refusal(reason, errors.InvalidNonce, lowest=6) for _, _, reason in market.skipped(outcome))
     assert market.account(actors.consumer).nonce == 7
@@ -150,7 +150,13 @@ def test_withdraw_for__not_signed_by_the_owner__reverts(market, actors):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"amount_wei": 4 * BAHT}, {"asset": Asset.ENERGY}, {"nonce": 1}, {"deadline": 2**63 + 1}, {"to": "0x" + "11" * 20}],
+    [
+        {"amount_wei": 4 * BAHT},
+        {"asset": Asset.ENERGY},
+        {"nonce": 1},
+        {"deadline": 2**63 + 1},
+        {"to": "0x" + "11" * 20},
+    ],
 )
 def test_withdraw_for__another_one_than_signed__reverts(market, actors, changes):
     message = withdrawal(market, actors.consumer)
@@ -179,7 +185,9 @@ def test_withdraw_for__after_cancel_up_to__reverts(market, actors):
 
 def test_withdraw_for__more_than_free__reverts(market, actors):
     with reverts(errors.InsufficientFree, account=actors.consumer.address):
-        relayed(market, withdraw_for_call, actors.consumer, withdrawal(market, actors.consumer, amount_wei=1_001 * BAHT))
+        relayed(
+            market, withdraw_for_call, actors.consumer, withdrawal(market, actors.consumer, amount_wei=1_001 * BAHT)
+        )
     assert market.account(actors.consumer).nonce == 0
 
 

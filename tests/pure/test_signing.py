@@ -206,9 +206,7 @@ def test_entered_bundle__of_either_event__is_what_entered(message, first_index):
     place = message.first_epoch << 48 | message.zone << 40 | first_index << 32 | message.nonce
     packed = [order.pack() for order in message.orders]
     args = {"account": ACCOUNT, "place": place, "orders": b"".join(o.to_bytes(6, "big") for o in packed)}
-    expected = EnteredBundle(
-        ACCOUNT, message.first_epoch, message.zone, first_index, message.nonce, message.orders
-    )
+    expected = EnteredBundle(ACCOUNT, message.first_epoch, message.zone, first_index, message.nonce, message.orders)
     assert EnteredBundle.from_event(args) == expected
     if len(packed) == 1:
         assert EnteredBundle.from_event({"account": ACCOUNT, "placed": place << 48 | packed[0]}) == expected
