@@ -34,8 +34,9 @@ from web3.types import RPCEndpoint
 
 from busbar import errors, metrics, tools
 from busbar.clearing import LongSide, Result
-from busbar.orders import Order, Side
+from busbar.orders import Order, Side, order_id
 from busbar.readings import MeterDomain, SignedReading, meter_id_bytes, meter_id_text
+from busbar.signing import CancelOrder, CancelUpTo, SignedBundle, TradingDomain, Withdraw, pack_batch
 from busbar.units import Calendar, Money
 
 TRANSACTION_GAS_CAP = 16_777_216
@@ -618,6 +619,11 @@ class Chain:
         """What meters of this market sign for."""
         return MeterDomain(self.chain_id, self.addresses["Metering"])
 
+    @cached_property
+    def trading_domain(self) -> TradingDomain:
+        """What participants of this market sign for."""
+        return TradingDomain(self.chain_id, self.addresses["Trading"])
+
     def accounts(self, addresses: Sequence[str], block: int | None = None) -> list[Account]:
         """Trading accounts, settled as of the block."""
         views = self.view("Trading", "accountsOf", list(addresses), block=block)
@@ -1043,6 +1049,32 @@ def _head(block: Any) -> Head:
 def _kind(error: errors.BusbarError | None) -> str:
     """What a metric calls an outcome."""
     return "done" if error is None else type(error).__name__
+
+
+def enter_bundles_call(zone: int, bundles: Sequence[SignedBundle]) -> Call:
+    """The call that enters signed bundles, in this order; those that may not enter are skipped.
+
+    Raises:
+        errors.BatchTooLarge: They are more than one call takes.
+    """
+    return Call("Trading", "enterBundles", (zone, pack_batch(bundles)), label="bundles")
+
+
+def cancel_order_for_call(message: CancelOrder, signature: bytes) -> Call:
+    """The call that brings somebody's signed cancel of an order."""
+    number = order_id(message.account, message.epoch, message.index)
+    return Call("Trading", "cancelOrderFor", (number, message.order.pack(), signature), label="signed cancel")
+
+
+def cancel_up_to_for_call(message: CancelUpTo, signature: bytes) -> Call:
+    """The call that brings somebody's signed cancel of messages."""
+    return Call("Trading", "cancelUpToFor", (message.account, message.nonce, signature), label="signed cancel")
+
+
+def withdraw_for_call(message: Withdraw, signature: bytes) -> Call:
+    """The call that brings somebody's signed withdrawal."""
+    args = (message.account, message.asset, message.amount_wei, message.to, message.nonce, message.deadline, signature)
+    return Call("Trading", "withdrawFor", args, label="signed withdrawal")
 
 
 def _type_of(output: Any) -> str:

@@ -218,12 +218,36 @@ class AlreadyRegistered(ContractError):
     fields = ("account",)
 
 
+class BadSignature(ContractError):
+    """The account did not sign this."""
+
+    signature = "BadSignature(address)"
+    meaning = "The account did not sign this"
+    fields = ("account",)
+
+
+class BatchTooLarge(ContractError):
+    """The batch is larger than a transaction can surely hold: send several."""
+
+    signature = "BatchTooLarge(uint256,uint256)"
+    meaning = "The batch is larger than a transaction can surely hold: send several"
+    fields = ("size", "maximum")
+
+
 class CancelClosed(ContractError):
     """Cancelling closes `cutoffSeconds` before the epoch's end."""
 
     signature = "CancelClosed(uint256,uint256)"
     meaning = "Cancelling closes `cutoffSeconds` before the epoch's end"
     fields = ("orderId", "cutoffSeconds")
+
+
+class DeadlinePassed(ContractError):
+    """The message was signed for an earlier time."""
+
+    signature = "DeadlinePassed(uint256)"
+    meaning = "The message was signed for an earlier time"
+    fields = ("deadline",)
 
 
 class ECDSAInvalidSignature(ContractError):
@@ -415,6 +439,19 @@ class InvalidMeter(ContractError):
     fields = ("meterId", "field")
 
 
+class InvalidNonce(ContractError):
+    """The nonce is below the lowest that the account's messages may still use, or it is the last
+    number of 32 bits, which no message may use.
+    """
+
+    signature = "InvalidNonce(address,uint32,uint32)"
+    meaning = (
+        "The nonce is below the lowest that the account's messages may still use, or it is the "
+        "last number of 32 bits, which no message may use"
+    )
+    fields = ("account", "nonce", "lowest")
+
+
 class InvalidOrder(ContractError):
     """Bits are set that no order of today has."""
 
@@ -477,6 +514,14 @@ class LengthMismatch(ContractError):
     signature = "LengthMismatch(uint256,uint256)"
     meaning = "Arrays of one call differ in length"
     fields = ("accounts", "amounts")
+
+
+class MalformedBatch(ContractError):
+    """The bytes from `offset` on are no bundle: they end too early."""
+
+    signature = "MalformedBatch(uint256)"
+    meaning = "The bytes from `offset` on are no bundle: they end too early"
+    fields = ("offset",)
 
 
 class MarketCapReached(ContractError):
@@ -598,6 +643,30 @@ class OrderNotOpen(ContractError):
     signature = "OrderNotOpen(uint256)"
     meaning = "The order does not exist, is cancelled, or its epoch has ended"
     fields = ("orderId",)
+
+
+class OtherOrder(ContractError):
+    """Another order than the signed one stands there."""
+
+    signature = "OtherOrder(uint256,uint48,uint48)"
+    meaning = "Another order than the signed one stands there"
+    fields = ("orderId", "order", "signedOrder")
+
+
+class OtherZone(ContractError):
+    """The account trades in another zone than the bundle was relayed for."""
+
+    signature = "OtherZone(address,uint8,uint8)"
+    meaning = "The account trades in another zone than the bundle was relayed for"
+    fields = ("account", "accountZone", "zone")
+
+
+class OutsideEpochs(ContractError):
+    """The bundle was signed for other epochs."""
+
+    signature = "OutsideEpochs(uint256,uint256,uint256)"
+    meaning = "The bundle was signed for other epochs"
+    fields = ("epoch", "firstEpoch", "lastEpoch")
 
 
 class ReadingRefused(ContractError):
@@ -805,7 +874,10 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     AddressEmptyCode.signature: AddressEmptyCode,
     AllowanceBelowZero.signature: AllowanceBelowZero,
     AlreadyRegistered.signature: AlreadyRegistered,
+    BadSignature.signature: BadSignature,
+    BatchTooLarge.signature: BatchTooLarge,
     CancelClosed.signature: CancelClosed,
+    DeadlinePassed.signature: DeadlinePassed,
     ECDSAInvalidSignature.signature: ECDSAInvalidSignature,
     ECDSAInvalidSignatureLength.signature: ECDSAInvalidSignatureLength,
     ECDSAInvalidSignatureS.signature: ECDSAInvalidSignatureS,
@@ -829,6 +901,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     InvalidCancelCutoff.signature: InvalidCancelCutoff,
     InvalidEpochs.signature: InvalidEpochs,
     InvalidMeter.signature: InvalidMeter,
+    InvalidNonce.signature: InvalidNonce,
     InvalidOrder.signature: InvalidOrder,
     InvalidOrderCap.signature: InvalidOrderCap,
     InvalidQuantity.signature: InvalidQuantity,
@@ -837,6 +910,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     InvalidTick.signature: InvalidTick,
     KeyInUse.signature: KeyInUse,
     LengthMismatch.signature: LengthMismatch,
+    MalformedBatch.signature: MalformedBatch,
     MarketCapReached.signature: MarketCapReached,
     MeterExists.signature: MeterExists,
     MeterIsRevoked.signature: MeterIsRevoked,
@@ -852,6 +926,9 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     NothingToDo.signature: NothingToDo,
     NothingToRetire.signature: NothingToRetire,
     OrderNotOpen.signature: OrderNotOpen,
+    OtherOrder.signature: OtherOrder,
+    OtherZone.signature: OtherZone,
+    OutsideEpochs.signature: OutsideEpochs,
     ReadingRefused.signature: ReadingRefused,
     ReentrancyGuardReentrantCall.signature: ReentrancyGuardReentrantCall,
     RegisterOutOfRange.signature: RegisterOutOfRange,

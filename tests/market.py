@@ -13,11 +13,23 @@ from unittest.mock import patch
 import pytest
 
 from busbar import tools
-from busbar.chain import Account, Call, Chain, KeySigner, Outcome, create_orders_call
+from busbar.chain import (
+    Account,
+    Call,
+    Chain,
+    KeySigner,
+    Outcome,
+    create_orders_call,
+    decode_revert,
+    enter_bundles_call,
+)
 from busbar.deployment import Parameters, deploy, parameters_path
 from busbar.devnet import Devnet, dev_meter_key, dev_signer
+from busbar.errors import BusbarError
 from busbar.orders import Order, Side, order_id
 from busbar.readings import Reading, SignedReading, meter_id_bytes, sign
+from busbar.signing import Bundle, SignedBundle
+from busbar.signing import sign as sign_message
 from busbar.units import ENERGY_UNITS_PER_WH, GRID_WEI_PER_WH, SATANG_WEI
 
 DAY = 1_773_421_200
@@ -177,6 +189,59 @@ class Market:
     def cancel(self, participant: KeySigner, order: int) -> Outcome:
         return self.chain.send(participant, Call("Trading", "cancelOrder", (order,)))
 
+    def bundle(
+        self,
+        participant: KeySigner,
+        *orders: Order,
+        nonce: int = 0,
+        epochs: tuple[int, int] | None = None,
+        zone: int = ZONE,
+    ) -> Bundle:
+        """Orders for one message; valid in the present epoch unless told otherwise."""
+        first, last = epochs or (self.epoch, self.epoch)
+        return Bundle(participant.address, zone, nonce, first, last, orders)
+
+    def signed_orders(self, participant: KeySigner, *orders: Order, **message) -> SignedBundle:
+        """The same, signed by its account."""
+        bundle = self.bundle(participant, *orders, **message)
+        return SignedBundle.by(bundle, self.chain.trading_domain, bytes(participant.account.key))
+
+    def relay(self, *bundles: SignedBundle, zone: int = ZONE) -> Outcome:
+        """Somebody without any role or money in the market brings signed bundles."""
+        return self.chain.send(self.actors.outsider, enter_bundles_call(zone, bundles))
+
+    def signature(self, participant: KeySigner, message) -> bytes:
+        return sign_message(message, self.chain.trading_domain, bytes(participant.account.key))
+
+    def permit(
+        self, owner: KeySigner, asset: int, wei: int, deadline: int = 2**63
+    ) -> tuple[int, int, int, bytes, bytes]:
+        """Amount, deadline and signature of an ERC-2612 permit for Trading."""
+        token = ("GridToken", "BahtToken")[asset]
+        _, name, version, chain_id, contract, _, _ = self.chain.view(token, "eip712Domain")
+        fields = ("owner", "address"), ("spender", "address"), ("value", "uint256"), ("nonce", "uint256")
+        signed = owner.account.sign_typed_data(
+            {"name": name, "version": version, "chainId": chain_id, "verifyingContract": contract},
+            {"Permit": [{"name": n, "type": kind} for n, kind in (*fields, ("deadline", "uint256"))]},
+            {
+                "owner": owner.address,
+                "spender": self.chain.addresses["Trading"],
+                "value": wei,
+                "nonce": self.chain.view(token, "nonces", owner.address),
+                "deadline": deadline,
+            },
+        )
+        return wei, deadline, signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
+
+    def permit_deposit_call(self, owner: KeySigner, asset: int, wei: int) -> Call:
+        """Somebody's deposit, with a permit."""
+        return Call("Trading", "depositWithPermitFor", (owner.address, asset, *self.permit(owner, asset, wei)))
+
+    def skipped(self, outcome: Outcome) -> list[tuple[str, int, BusbarError]]:
+        """Account, nonce and the named reason of every bundle that was skipped."""
+        events = self.events(outcome, "BundleSkipped")
+        return [(e.args["account"], e.args["nonce"], decode_revert(e.args["reason"])) for e in events]
+
     def clear(self, by: KeySigner | None = None, zone: int = ZONE) -> Outcome:
         return self.chain.send(by or self.actors.keeper, Call("Trading", "matchOrders", (zone,)))
 
@@ -275,6 +340,13 @@ def reverts(error, **values):
         yield caught
     assert type(caught.value) is error
     assert {name: _plain(caught.value.values[name]) for name in values} == {n: _plain(v) for n, v in values.items()}
+
+
+def is_refusal(problem, error, **values):
+    """Whether this is exactly the named error, with at least these values."""
+    assert type(problem) is error, repr(problem)
+    assert {name: _plain(problem.values[name]) for name in values} == {n: _plain(v) for n, v in values.items()}
+    return True
 
 
 def _plain(value):

@@ -16,6 +16,7 @@ compared with the model byte by byte, and the invariants of docs/invariants.md a
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import ClassVar
 
 from eth_abi import decode
@@ -25,8 +26,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from busbar.errors import BusbarError, ContractError
+from busbar.orders import Order, Side
 from busbar.readings import MeterDomain, digest, meter_id_bytes
 from busbar.readings import Reading as PlainReading
+from busbar.signing import Bundle, CancelOrder, CancelUpTo, SignedBundle, TradingDomain, Withdraw, sign
+from busbar.units import Asset
 from tests.machines.abi import encode, functions
 from tests.machines.model import (
     ACTIVE,
@@ -53,7 +57,17 @@ from tests.machines.model import (
     order_id,
     upkeep,
 )
-from tests.machines.worlds import GENESIS, PEOPLE, ROLE_HOLDERS, Answer, World, address_of, expected_logs, machine_key
+from tests.machines.worlds import (
+    CHAIN_ID,
+    GENESIS,
+    PEOPLE,
+    ROLE_HOLDERS,
+    Answer,
+    World,
+    address_of,
+    expected_logs,
+    machine_key,
+)
 
 NO_REF = bytes(32)
 BAHT = 10**18
@@ -123,6 +137,7 @@ class MarketMachine(RuleBasedStateMachine):
         self.m.roles[self.actors["regulator"]].add("admin")
         for role, actor in ROLE_HOLDERS.items():
             self.m.roles[self.actors[actor]].add(role)
+        self.domain = TradingDomain(CHAIN_ID, at["Trading"])
         self.meter_keys: dict[str, PrivateKey] = {}
         self.pool: list[Reading] = []
         self.sent: list[tuple] = []
@@ -542,6 +557,130 @@ class MarketMachine(RuleBasedStateMachine):
         if account.epoch == self.m.epoch and indices:
             number = order_id(self.actors[person], account.epoch, indices[i % len(indices)])
             self.do(person, "Trading", "cancelOrder", number)
+
+    # ------------------------------------------------------------------------- signed messages
+
+    def _signature(self, person: str, message) -> bytes:
+        """By the person's key, and noted as good."""
+        return sign(message, self.domain, self.world.keys[person].to_bytes())
+
+    def _note(self, kind: str, person: str, fields: tuple, message, forged: str | None) -> bytes:
+        """The signature of a message, noted as good if the person's own key gives it."""
+        signer = forged or person
+        signature = self._signature(signer, message)
+        if self.actors[signer] == self.actors[person]:
+            self.m.signed.add((self.actors[person], kind, *fields, signature))
+        return signature
+
+    def _nonce(self, person: str, kind: str) -> int:
+        lowest = self.m.accounts[self.actors[person]].nonce
+        return {"next": lowest, "gap": lowest + 3, "used": max(0, lowest - 1), "huge": 2**32 - 3}[kind] % (2**32 - 1)
+
+    some_bundles = st.lists(
+        st.tuples(
+            anybody,
+            st.lists(st.tuples(sides, ticks, quantities), min_size=1, max_size=8),
+            st.sampled_from(("next", "next", "next", "next", "gap", "used")),
+            st.sampled_from((*(None,) * 8, "forged", "zone", "earlier", "later", "changed")),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+
+    @rule(bundles=some_bundles, zone=st.sampled_from((1, 1, 1, 2, 9)), twice=st.booleans(), early=st.booleans())
+    def relayed(self, bundles: list, zone: int, twice: bool, early: bool) -> None:
+        """Somebody brings signed bundles, good and bad; perhaps again, perhaps in the next epoch only."""
+        found: list[tuple[SignedBundle, bool]] = []
+        for person, orders, nonce, flaw in bundles:
+            epoch = self.m.epoch
+            first, last = {"earlier": (0, epoch - 1), "later": (epoch + 1, epoch + 2)}.get(
+                flaw or "", (epoch, epoch + 2)
+            )
+            first, last = max(first, 0), max(last, 0)
+            signed_for = zone + 1 if flaw == "zone" else min(zone, 255)
+            account, made = self.actors[person], tuple(Order(Side(side), tick, wh) for side, tick, wh in orders)
+            bundle = Bundle(account, signed_for, self._nonce(person, nonce), first, last, made)
+            signer = "outsider" if flaw == "forged" and person != "outsider" else person
+            signature = self._signature(signer, bundle)
+            if flaw == "changed":
+                bundle = replace(bundle, orders=(*made, Order(Side.BID, 1, 100)))
+            found.append((SignedBundle(bundle, signature), signer == person and flaw != "changed"))
+        batch = b"".join(signed.pack() for signed, _ in found)
+        self.m.batches[batch] = [(signed.bundle, good) for signed, good in found]
+        if early:
+            self.epoch_ends(1)
+        for _ in range(1 + twice):
+            self.do("outsider", "Trading", "enterBundles", zone, batch)
+
+    @rule(
+        person=people,
+        i=small,
+        flaw=sometimes("forged", "other tick"),
+        epochs=st.sampled_from((0, 0, 0, 1)),
+    )
+    def cancel_is_relayed(self, person: str, i: int, flaw: str | None, epochs: int) -> None:
+        person = self._aim(person, self._has_orders)
+        account = self.m.accounts[self.actors[person]]
+        if not account.orders:
+            return
+        index = i % len(account.orders)
+        entered = account.orders[index]
+        tick = entered.tick % 1023 + 1 if flaw == "other tick" else entered.tick
+        order = Order(Side(entered.side), tick, entered.quantity_wh or 100)
+        message = CancelOrder(self.actors[person], account.epoch + epochs, index, order)
+        number = order_id(self.actors[person], account.epoch + epochs, index)
+        forged = "outsider" if flaw == "forged" else None
+        signature = self._note("CancelOrder", person, (number, order.pack()), message, forged)
+        self.do("outsider", "Trading", "cancelOrderFor", number, order.pack(), signature)
+
+    @rule(
+        person=anybody,
+        nonce=st.sampled_from(("next", "gap", "used")),
+        how=st.sampled_from(("self", "signed", "forged")),
+    )
+    def messages_are_cancelled(self, person: str, nonce: str, how: str) -> None:
+        number = self._nonce(person, nonce)
+        if how == "self":
+            self.do(person, "Trading", "cancelUpTo", number)
+            return
+        forged = "keeper" if how == "forged" else None
+        message = CancelUpTo(self.actors[person], number)
+        signature = self._note("CancelUpTo", person, (number,), message, forged)
+        self.do("outsider", "Trading", "cancelUpToFor", self.actors[person], number, signature)
+
+    @rule(
+        person=anybody,
+        asset=assets,
+        part=st.sampled_from(("all", "half", "a unit", "beyond", "inexact")),
+        to=st.sampled_from(("self", "other")),
+        nonce=st.sampled_from(("next", "next", "next", "gap", "used")),
+        flaw=sometimes("forged", "expired"),
+    )
+    def withdrawal_is_relayed(self, person: str, asset: int, part: str, to: str, nonce: str, flaw: str | None) -> None:
+        unit, account = self.m.unit_wei[asset], self.actors[person]
+        free = self.m.accounts[account].free[asset]
+        units = {"all": free, "half": free // 2, "a unit": 1, "beyond": free + 1, "inexact": 1}[part]
+        wei = units * unit + (part == "inexact")
+        receiver = account if to == "self" else self.actors["newcomer"]
+        deadline = self.m.now - 10 if flaw == "expired" else self.m.now + 10_000
+        message = Withdraw(account, Asset(asset), wei, receiver, self._nonce(person, nonce), deadline)
+        fields = (asset, wei, receiver, message.nonce, deadline)
+        signature = self._note("Withdraw", person, fields, message, "keeper" if flaw == "forged" else None)
+        self.do("outsider", "Trading", "withdrawFor", account, *fields, signature)
+
+    @rule(
+        person=anybody,
+        asset=assets,
+        amount=deposit_amounts,
+        flaw=sometimes("expired", "forged", "old nonce", "other amount"),
+    )
+    def deposit_is_relayed(self, person: str, asset: int, amount: str, flaw: str | None) -> None:
+        permit = self._permit(person, asset, self._deposit_wei(person, asset, amount), flaw)
+        self.do("keeper", "Trading", "depositWithPermitFor", self.actors[person], asset, *permit)
+
+    @rule(person=anybody, enabled=st.booleans())
+    def contract_wallet_is_set(self, person: str, enabled: bool) -> None:
+        self.do(person, "Trading", "setContractWallet", enabled)
 
     def _has_orders(self, account: str) -> bool:
         return any(self.m.accounts[account].escrow)

@@ -16,10 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from eth_utils.address import to_checksum_address
+
 from busbar import clearing
 from busbar.clearing import Result
 from busbar.orders import Order, Side
-from tests.machines.abi import encode
+from busbar.signing import Bundle
+from tests.machines.abi import encode, refusal
 
 ENERGY, MONEY = 0, 1
 UNKNOWN, ACTIVE, SUSPENDED = 0, 1, 2
@@ -119,6 +122,8 @@ class Account:
     zone: int = 0
     free: list[int] = field(default_factory=lambda: [0, 0])
     escrow: list[int] = field(default_factory=lambda: [0, 0])
+    nonce: int = 0
+    """Lowest that a signed message may still use."""
     epoch: int = 0
     orders: list[Entered] = field(default_factory=list)
     """Of the newest epoch in which it entered any, cancelled ones included; booked when that epoch ends."""
@@ -295,6 +300,10 @@ class Model:
         self.totals = [0, 0]
         self.dust = [0, 0]
         self.donated_wei = [0, 0]
+        self.signed: set[tuple] = set()
+        """What accounts signed: kind of message, its fields as the contract takes them, signature."""
+        self.batches: dict[bytes, list[tuple[Bundle, bool]]] = {}
+        """Batches of bundles as handed in; and whether each was signed by its account as it stands there."""
         # tokens, by asset
         self.tokens = (Token(), Token())
         self.plainly_minted_wei = 0
@@ -459,6 +468,18 @@ class Model:
         if good:
             self.token(contract).nonces[sender] += 1
 
+    @verb("Trading", "depositWithPermitFor")
+    def deposit_with_permit_for(
+        self, _: str, owner: str, asset: int, wei: int, deadline: int, v: int, r: bytes, s: bytes
+    ) -> None:
+        contract = ("GridToken", "BahtToken")[asset]
+        if self.now > deadline:
+            raise Refused("ERC2612ExpiredSignature", deadline)
+        if not self._is_signed(contract, (owner, self.at["Trading"], wei, deadline, v, r, s)):
+            raise Refused("ERC2612InvalidSigner")
+        self._deposit(owner, asset, wei, wei)
+        self.token(contract).nonces[owner] += 1
+
     def _deposit(self, sender: str, asset: int, wei: int, permitted: int | None) -> None:
         self._require_active(sender)
         units = self._to_units(asset, wei)
@@ -476,6 +497,19 @@ class Model:
 
     @verb("Trading", "withdraw")
     def withdraw(self, sender: str, asset: int, wei: int, to: str) -> None:
+        self._withdraw(sender, asset, wei, to, None)
+
+    @verb("Trading", "withdrawFor")
+    def withdraw_for(
+        self, _: str, owner: str, asset: int, wei: int, to: str, nonce: int, deadline: int, signature: bytes
+    ) -> None:
+        if self.now > deadline:
+            raise Refused("DeadlinePassed", deadline)
+        self._require_signed(owner, "Withdraw", asset, wei, to, nonce, deadline, signature)
+        self._require_usable(owner, nonce)
+        self._withdraw(owner, asset, wei, to, nonce)
+
+    def _withdraw(self, sender: str, asset: int, wei: int, to: str, nonce: int | None) -> None:
         if to == ZERO:
             raise Refused("ZeroAddress")
         units = self._to_units(asset, wei)
@@ -483,6 +517,8 @@ class Model:
         if units > account.free[asset]:
             raise Refused("InsufficientFree", sender, asset, account.free[asset], units)
         self._write_down(account)
+        if nonce is not None:
+            self._use_nonce(sender, nonce)
         account.free[asset] -= units
         self.totals[asset] -= units
         self.tokens[asset].move(self.at["Trading"], to, wei)
@@ -522,36 +558,118 @@ class Model:
         if not packed:
             raise Refused("NoOrders")
         self._require_active(sender)
+        zone = self.accounts[sender].zone
+        if self.zones[zone].paused:
+            raise Refused("ZonePaused", zone)
+        self._require_admissible(sender, packed)
+        self._clear_if_due(zone)
+        first = self._place(sender, packed)
+        self._log("Trading", "OrdersEntered", sender, self.epoch, zone, first, tuple(packed))
+        return order_id(sender, self.epoch, first)
+
+    def _own_orders(self, account: Account) -> int:
+        return len(account.orders) if account.epoch == self.epoch else 0
+
+    def _counted(self, zone: Zone) -> int:
+        return zone.counted if zone.epoch == self.epoch and not zone.cleared else 0
+
+    def _require_admissible(self, sender: str, packed: list[int]) -> None:
         account = self.accounts[sender]
-        zone = self.zones[account.zone]
-        if zone.paused:
-            raise Refused("ZonePaused", account.zone)
-        mine = len(account.orders) if account.epoch == self.epoch else 0
+        zone, mine = self.zones[account.zone], self._own_orders(account)
         if mine + len(packed) > MAX_ORDERS:
             raise Refused("TooManyOrders", sender, mine + len(packed))
-        already = zone.counted if zone.epoch == self.epoch and not zone.cleared else 0
         counted = len(packed) - (mine == 0)
-        if counted and zone.cap and already + counted > zone.cap:
+        if counted and zone.cap and self._counted(zone) + counted > zone.cap:
             raise Refused("EpochFull", account.zone, self.epoch, zone.cap)
-        entered = [self._unpack(word) for word in packed]
-        needed = [sum(units) for units in zip(*map(_escrow, entered), strict=True)]
+        needed = self._needed(packed)
         for asset in (ENERGY, MONEY):
             if needed[asset] > account.free[asset]:
                 raise Refused("InsufficientFree", sender, asset, account.free[asset], needed[asset])
 
-        self._clear_if_due(account.zone)
-        if account.epoch != self.epoch or mine == 0:
+    def _needed(self, packed: list[int]) -> list[int]:
+        return [sum(units) for units in zip(*[_escrow(self._unpack(word)) for word in packed], strict=True)]
+
+    def _place(self, sender: str, packed: list[int]) -> int:
+        """Books orders that may enter; gives the index of the first."""
+        account = self.accounts[sender]
+        zone, mine, needed = self.zones[account.zone], self._own_orders(account), self._needed(packed)
+        if mine == 0:
             account.epoch, account.orders = self.epoch, []
         account.listed = True
-        account.orders += entered
+        account.orders += [self._unpack(word) for word in packed]
         for asset in (ENERGY, MONEY):
             account.free[asset] -= needed[asset]
             account.escrow[asset] += needed[asset]
-        if zone.epoch != self.epoch or zone.cleared:
-            zone.epoch, zone.cleared = self.epoch, False
-        zone.counted = already + counted
-        self._log("Trading", "OrdersEntered", sender, self.epoch, account.zone, mine, tuple(packed))
-        return order_id(sender, self.epoch, mine)
+        counted = self._counted(zone) + len(packed) - (mine == 0)
+        zone.epoch, zone.cleared, zone.counted = self.epoch, False, counted
+        return mine
+
+    # ------------------------------------------------------------------------- Trading: signed messages
+
+    @verb("Trading", "enterBundles")
+    def enter_bundles(self, _: str, zone: int, batch: bytes) -> int:
+        if not self.zones[zone].open:
+            raise Refused("UnknownZone", zone)
+        if self.zones[zone].paused:
+            raise Refused("ZonePaused", zone)
+        self._clear_if_due(zone)
+        entered = 0
+        for bundle, signed in self.batches[batch]:
+            try:
+                self._enter_bundle(zone, bundle, signed)
+                entered += 1
+            except Refused as problem:
+                reason = refusal(problem.name, problem.values)
+                self._log("Trading", "BundleSkipped", bundle.account, bundle.nonce, reason)
+        return entered
+
+    def _enter_bundle(self, zone: int, bundle: Bundle, signed: bool) -> None:
+        account, packed = self.accounts[bundle.account], [order.pack() for order in bundle.orders]
+        self._require_active(bundle.account)
+        if account.zone != zone:
+            raise Refused("OtherZone", bundle.account, account.zone, zone)
+        if not bundle.first_epoch <= self.epoch <= bundle.last_epoch:
+            raise Refused("OutsideEpochs", self.epoch, bundle.first_epoch, bundle.last_epoch)
+        self._require_usable(bundle.account, bundle.nonce)
+        self._require_admissible(bundle.account, packed)
+        if not signed or bundle.zone != zone:
+            raise Refused("BadSignature", bundle.account)
+        first = self._place(bundle.account, packed)
+        account.nonce = bundle.nonce + 1
+        place = self.epoch << 48 | zone << 40 | first << 32 | bundle.nonce
+        if len(packed) == 1:
+            self._log("Trading", "SignedOrderEntered", bundle.account, place << 48 | packed[0])
+        else:
+            orders = b"".join(word.to_bytes(6, "big") for word in packed)
+            self._log("Trading", "BundleEntered", bundle.account, place, orders)
+
+    @verb("Trading", "cancelUpTo")
+    def cancel_up_to(self, sender: str, nonce: int) -> None:
+        self._require_usable(sender, nonce)
+        self._use_nonce(sender, nonce)
+
+    @verb("Trading", "cancelUpToFor")
+    def cancel_up_to_for(self, _: str, account: str, nonce: int, signature: bytes) -> None:
+        self._require_signed(account, "CancelUpTo", nonce, signature)
+        self.cancel_up_to(account, nonce)
+
+    @verb("Trading", "setContractWallet")
+    def set_contract_wallet(self, sender: str, enabled: bool) -> None:
+        # Nobody here is a contract, so there is nobody to ask.
+        self._log("Trading", "ContractWalletSet", sender, enabled)
+
+    def _require_signed(self, account: str, kind: str, *fields: object) -> None:
+        if (account, kind, *fields) not in self.signed:
+            raise Refused("BadSignature", account)
+
+    def _require_usable(self, account: str, nonce: int) -> None:
+        lowest = self.accounts[account].nonce
+        if nonce < lowest or nonce == 2**32 - 1:
+            raise Refused("InvalidNonce", account, nonce, lowest)
+
+    def _use_nonce(self, account: str, nonce: int) -> None:
+        self.accounts[account].nonce = nonce + 1
+        self._log("Trading", "NonceUsed", account, nonce)
 
     def _unpack(self, word: int) -> Entered:
         if word >> 35:
@@ -562,10 +680,19 @@ class Model:
 
     @verb("Trading", "cancelOrder")
     def cancel_order(self, sender: str, number: int) -> None:
-        index, epoch = number >> 160 & 255, number >> 168
-        account = self.accounts[sender]
         if number & (1 << 160) - 1 != int(sender, 16):
             raise Refused("NotOrderOwner", number, sender)
+        self._cancel(sender, number, None)
+
+    @verb("Trading", "cancelOrderFor")
+    def cancel_order_for(self, _: str, number: int, packed: int, signature: bytes) -> None:
+        owner = to_checksum_address((number & (1 << 160) - 1).to_bytes(20, "big"))
+        self._require_signed(owner, "CancelOrder", number, packed, signature)
+        self._cancel(owner, number, packed)
+
+    def _cancel(self, sender: str, number: int, expected: int | None) -> None:
+        index, epoch = number >> 160 & 255, number >> 168
+        account = self.accounts[sender]
         if epoch != self.epoch or account.epoch != epoch or index >= len(account.orders):
             raise Refused("OrderNotOpen", number)
         if self.now + self.cancel_cutoff >= self.epoch_start(epoch + 1):
@@ -573,6 +700,8 @@ class Model:
         entered = account.orders[index]
         if entered.quantity_wh == 0:
             raise Refused("OrderNotOpen", number)
+        if expected is not None and expected != entered.pack():
+            raise Refused("OtherOrder", number, entered.pack(), expected)
         locked = _escrow(entered)
         self._log("Trading", "OrderCancelled", sender, epoch, account.zone, index, entered.pack())
         entered.quantity_wh = 0
@@ -1075,7 +1204,7 @@ class Model:
         for address in addresses:
             a = self.accounts[address]
             open_count = len(a.orders) if a.epoch == self.epoch else 0
-            views.append((a.status, a.zone, a.epoch, open_count, 0, *a.free, *a.escrow))
+            views.append((a.status, a.zone, a.epoch, open_count, a.nonce, *a.free, *a.escrow))
         return views
 
     def order_views(self, address: str) -> list[tuple]:

@@ -20,7 +20,7 @@ LAYERS = (
     {"errors"},
     {"tools", "units"},
     {"orders", "readings", "community", "tariff", "settings", "logs", "metrics"},
-    {"clearing", "results", "heads"},
+    {"clearing", "results", "heads", "signing"},
     {"chain"},
     {"devnet", "outbox", "service"},
     {"deployment", "keys", "ledger", "watch"},
