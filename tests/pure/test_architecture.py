@@ -19,7 +19,7 @@ LAYERS = (
     {"__init__"},
     {"errors"},
     {"tools", "units"},
-    {"orders", "readings", "community", "tariff", "settings", "logs"},
+    {"orders", "readings", "community", "tariff", "settings", "logs", "tables"},
     {"clearing", "results"},
     {"chain"},
     {"devnet", "outbox", "service"},
