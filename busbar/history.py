@@ -153,7 +153,7 @@ class History:
             wanted = range(last, first - 1, -1)
             b = tables.blocks
             rows = connection.execute(select(b.c.number, b.c.hash).where(b.c.number.between(first, last)))
-            kept = {number: block_hash for number, block_hash in rows}
+            kept = {row.number: row.hash for row in rows}
             headers = self.chain.node.batch([("eth_getBlockByNumber", [hex(n), False]) for n in wanted])
             for number, header in zip(wanted, headers, strict=True):
                 if isinstance(header, dict) and header["hash"] == kept.get(number):
@@ -357,7 +357,14 @@ class _Writer:
     def note(self, found: Event, account: str, kind: str, **values: int) -> None:
         """A line of the journal."""
         row: dict[str, Any] = dict.fromkeys((*BALANCES, *LEDGER), 0)
-        row |= {"account": account, "kind": kind, "seq": self.seq, "period": None, "epoch": self.epochs[found.block]}
+        row |= {
+            "account": account,
+            "kind": kind,
+            "seq": self.seq,
+            "interval_end": None,
+            "period": None,
+            "epoch": self.epochs[found.block],
+        }
         row |= _origin(found) | values
         self.seq += 1
         self.rows[tables.journal].append(row)
@@ -418,7 +425,7 @@ class _Writer:
         self.registers[meter_id] = (end, import_wh, export_wh)
         grown = (import_wh - import_before_wh, export_wh - export_before_wh)
         self.reading_row(found, kind, meter_id, *grown)
-        self.meter(found, self.owner(meter_id), *grown)
+        self.meter(found, meter_id, *grown)
 
     def reading_row(self, found: Event, kind: str, meter_id: str, import_wh: int, export_wh: int) -> None:
         end, import_register_wh, export_register_wh = self.registers[meter_id]
@@ -434,14 +441,15 @@ class _Writer:
         }
         self.rows[tables.readings].append(_origin(found) | row)
 
-    def meter(self, found: Event, account: str, import_wh: int, export_wh: int, kind: str = "metered") -> None:
+    def meter(self, found: Event, meter_id: str, import_wh: int, export_wh: int, kind: str = "metered") -> None:
         """Metered energy: export is GRID, import is owed for the settlement period of its acceptance."""
         if not import_wh and not export_wh:
             return
         self.note(
             found,
-            account,
+            self.owner(meter_id),
             kind,
+            interval_end=self.register(meter_id)[0],
             energy_free_uwh=export_wh * ENERGY_UNITS_PER_WH,
             period=self.epochs[found.block] // PERIOD_EPOCHS,
             import_wh=import_wh,
@@ -460,7 +468,7 @@ class _Writer:
             _origin(found) | row | {"decided_block": None, "decided_tx": None, "released": None}
         )
         # The growth was booked by the event right before: that is taken back.
-        self.meter(found, args["owner"], -args["importWh"], -args["exportWh"], "parked")
+        self.meter(found, row["meter_id"], -args["importWh"], -args["exportWh"], "parked")
 
     def parked_released(self, found: Event, args: Mapping[str, Any]) -> None:
         p = tables.parked
@@ -468,7 +476,7 @@ class _Writer:
             row = self.connection.execute(select(p).where(p.c.id == args["id"])).mappings().one()
             self.parked[args["id"]] = dict(row)
         waiting = self.parked[args["id"]]
-        self.meter(found, waiting["account"], waiting["import_wh"], waiting["export_wh"], "released")
+        self.meter(found, waiting["meter_id"], waiting["import_wh"], waiting["export_wh"], "released")
         self.decided(found, args["id"], released=True)
 
     def parked_rejected(self, found: Event, args: Mapping[str, Any]) -> None:

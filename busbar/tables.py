@@ -257,6 +257,7 @@ journal = Table(  # every change of an account, by what it changes
     Column("energy_escrow_uwh", BigInteger, nullable=False),
     Column("money_free_units", Exact, nullable=False),
     Column("money_escrow_units", Exact, nullable=False),
+    Column("interval_end", BigInteger),  # of the reading it comes from, Unix seconds
     Column("period", BigInteger),  # settlement period of the import below
     Column("import_wh", BigInteger, nullable=False),
     Column("retired_wh", BigInteger, nullable=False),

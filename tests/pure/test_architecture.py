@@ -18,14 +18,15 @@ PACKAGE = ROOT / "busbar"
 LAYERS = (
     {"__init__"},
     {"errors"},
-    {"tools", "units"},
+    {"tools", "units", "wide"},
     {"orders", "readings", "community", "tariff", "settings", "logs", "tables"},
     {"clearing", "results"},
     {"chain"},
     {"devnet", "outbox", "service"},
     {"deployment", "keys", "ledger"},
     {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
-    {"enrolment"},
+    {"enrolment", "statements"},
+    {"bill"},
     {"replay"},  # conducts the services
     {"report", "display"},
     {"api"},
