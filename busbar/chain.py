@@ -8,6 +8,7 @@ sending and is started again therefore reuses the nonce of what is still under w
 can ever be included, so nothing happens twice.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +34,7 @@ from web3.types import RPCEndpoint
 from busbar import errors, tools
 from busbar.clearing import LongSide, Result
 from busbar.orders import Order, Side
-from busbar.readings import MeterDomain, SignedReading, meter_id_bytes, meter_id_text
+from busbar.readings import MeterDomain, Reading, SignedReading, meter_id_bytes, meter_id_text
 from busbar.units import Calendar, Money
 
 TRANSACTION_GAS_CAP = 16_777_216
@@ -289,6 +290,40 @@ def _named(parameter: Any, value: Any) -> Any:
     if parameter["type"] == "tuple":
         return {c["name"]: _named(c, part) for c, part in zip(parameter["components"], value, strict=True)}
     return _checksummed(_type_of(parameter), value)
+
+
+class EventKinds:
+    """Every kind of event of a market, by where it comes from and its topic.
+
+    Args:
+        addresses: Address of each contract by name.
+    """
+
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        self.by_topic = {
+            (address.lower(), "0x" + keccak(text=abi_to_signature(entry)).hex()): _EventKind(name, entry["name"], entry)
+            for name, address in addresses.items()
+            for entry in load_artifact(name)["abi"]
+            if entry["type"] == "event"
+        }
+
+    def decode(self, logs: Iterable[dict[str, Any]]) -> list[Event]:
+        """The events in raw logs; logs of contracts or kinds we do not know are passed over."""
+        found = []
+        for log in logs:
+            kind = self.by_topic.get((log["address"].lower(), str(log["topics"][0]))) if log["topics"] else None
+            if kind is not None:
+                found.append(
+                    Event(
+                        kind.contract,
+                        kind.name,
+                        kind.decode(log),
+                        int(log["blockNumber"], 16),
+                        int(log["logIndex"], 16),
+                        log["transactionHash"],
+                    )
+                )
+        return found
 
 
 def _strict_codec() -> ABICodec:
@@ -560,7 +595,7 @@ class Chain:
         """Events of the named kinds (contract, event), in order of the chain."""
         wanted = set(names)
         topics: dict[str, list[str]] = {}
-        for (contract, topic), kind in self._event_kinds.items():
+        for (contract, topic), kind in self._event_kinds.by_topic.items():
             if (kind.contract, kind.name) in wanted:
                 topics.setdefault(contract, []).append(topic)
         found: list[Event] = []
@@ -571,30 +606,11 @@ class Chain:
 
     def decode_logs(self, logs: Iterable[dict[str, Any]]) -> list[Event]:
         """The events in raw logs; logs of contracts or kinds we do not know are passed over."""
-        found = []
-        for log in logs:
-            kind = self._event_kinds.get((log["address"].lower(), str(log["topics"][0]))) if log["topics"] else None
-            if kind is not None:
-                found.append(
-                    Event(
-                        kind.contract,
-                        kind.name,
-                        kind.decode(log),
-                        int(log["blockNumber"], 16),
-                        int(log["logIndex"], 16),
-                        log["transactionHash"],
-                    )
-                )
-        return found
+        return self._event_kinds.decode(logs)
 
     @cached_property
-    def _event_kinds(self) -> dict[tuple[str, str], "_EventKind"]:
-        return {
-            (address.lower(), "0x" + keccak(text=abi_to_signature(entry)).hex()): _EventKind(name, entry["name"], entry)
-            for name, address in self.addresses.items()
-            for entry in load_artifact(name)["abi"]
-            if entry["type"] == "event"
-        }
+    def _event_kinds(self) -> "EventKinds":
+        return EventKinds(self.addresses)
 
     # ------------------------------------------------------------------ sending
 
@@ -805,6 +821,32 @@ class Chain:
             for s in readings
         ]
         return Call("Metering", "submitReadings", (entries,), label="readings")
+
+
+def readings_in(data: bytes) -> list[SignedReading]:
+    """The signed readings in a transaction's input, handed in by a minter or delivered by an oracle operator.
+
+    Entries that are no reading of any meter are left out, and an input of another kind has none.
+    """
+    entries: Sequence[Any] = ()
+    try:
+        for contract, function in (("Metering", "submitReadings"), ("OracleClient", "fulfillEnergyData")):
+            known = _functions(load_artifact(contract)["abi"])
+            kind = next(found for (name, _), found in known.items() if name == function)
+            if data[:4] == kind.selector:
+                arguments = _ABI.decode(kind.inputs, data[4:])
+                entries = arguments[0] if contract == "Metering" else _ABI.decode([_SIGNED_READING], arguments[1])
+    except (DecodingError, ValueError, OverflowError):
+        return []
+    found = []
+    for meter_id, interval_end, import_wh, export_wh, r, vs in entries:
+        with contextlib.suppress(errors.BusbarError):
+            reading = Reading(meter_id_text(meter_id), interval_end, import_wh, export_wh)
+            found.append(SignedReading(reading, r, vs))
+    return found
+
+
+_SIGNED_READING = "(bytes32,uint64,uint64,uint64,bytes32,bytes32)"
 
 
 def create_orders_call(orders: Sequence[Order]) -> Call:

@@ -12,7 +12,7 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -509,62 +509,59 @@ CSV_COLUMNS = (
 
 def to_csv(statement: Statement) -> str:
     """The statement as one table: lines of the bill first, then trades, readings and movements."""
-    rows: list[dict[str, object]] = []
-    for line in statement.lines:
-        rows.append(
-            {
-                "record": "line",
-                "item": line.item,
-                "first_day": line.first_day,
-                "last_day": line.last_day,
-                "energy_uwh": "" if line.quantity_wh is None else line.quantity_wh * ENERGY_UNITS_PER_WH,
-                "price_uthb_per_kwh": line.price_uthb_per_kwh,
-                "amount_uthb": line.amount_uthb,
-                "transactions": " ".join(line.transactions),
-            }
-        )
-    rows += [
-        {"record": name, "amount_uthb": getattr(statement, f"{name}_uthb")} for name in ("total", "baseline", "saving")
-    ]
-    for trade in statement.trades:
-        rows.append(
-            {
-                "record": "trade",
-                "item": trade.side,
-                "time_unix_s": trade.start,
-                "epoch": trade.epoch,
-                "order_id": trade.order_id,
-                "energy_uwh": trade.energy_uwh,
-                "price2_half_ticks": trade.price2,
-                "money_wei": trade.money_wei,
-                "transactions": f"{trade.order_tx} {trade.clear_tx}",
-            }
-        )
-    for reading in statement.readings:
-        rows.append(
-            {
-                "record": "reading",
-                "item": reading.kind,
-                "time_unix_s": reading.interval_end,
-                "import_wh": reading.import_wh,
-                "export_wh": reading.export_wh,
-                "grid_import_wh": reading.grid_import_wh,
-                "transactions": reading.tx_hash,
-            }
-        )
-    for movement in statement.movements:
-        rows.append(
-            {
-                "record": "movement",
-                "item": movement.kind,
-                "time_unix_s": movement.time,
-                "energy_uwh": movement.energy_uwh,
-                "money_wei": movement.money_wei,
-                "transactions": movement.tx_hash,
-            }
-        )
+    rows = [*_bill_rows(statement), *_detail_rows(statement)]
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _bill_rows(statement: Statement) -> Iterator[dict[str, object]]:
+    for line in statement.lines:
+        yield {
+            "record": "line",
+            "item": line.item,
+            "first_day": line.first_day,
+            "last_day": line.last_day,
+            "energy_uwh": "" if line.quantity_wh is None else line.quantity_wh * ENERGY_UNITS_PER_WH,
+            "price_uthb_per_kwh": line.price_uthb_per_kwh,
+            "amount_uthb": line.amount_uthb,
+            "transactions": " ".join(line.transactions),
+        }
+    for name in ("total", "baseline", "saving"):
+        yield {"record": name, "amount_uthb": getattr(statement, f"{name}_uthb")}
+
+
+def _detail_rows(statement: Statement) -> Iterator[dict[str, object]]:
+    for trade in statement.trades:
+        yield {
+            "record": "trade",
+            "item": trade.side,
+            "time_unix_s": trade.start,
+            "epoch": trade.epoch,
+            "order_id": trade.order_id,
+            "energy_uwh": trade.energy_uwh,
+            "price2_half_ticks": trade.price2,
+            "money_wei": trade.money_wei,
+            "transactions": f"{trade.order_tx} {trade.clear_tx}",
+        }
+    for reading in statement.readings:
+        yield {
+            "record": "reading",
+            "item": reading.kind,
+            "time_unix_s": reading.interval_end,
+            "import_wh": reading.import_wh,
+            "export_wh": reading.export_wh,
+            "grid_import_wh": reading.grid_import_wh,
+            "transactions": reading.tx_hash,
+        }
+    for movement in statement.movements:
+        yield {
+            "record": "movement",
+            "item": movement.kind,
+            "time_unix_s": movement.time,
+            "energy_uwh": movement.energy_uwh,
+            "money_wei": movement.money_wei,
+            "transactions": movement.tx_hash,
+        }

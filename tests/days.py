@@ -5,6 +5,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from busbar import replay as replays
+from busbar.archive import collect as collect_archive
 from busbar.history import Difference, History, open_database, verify
 from busbar.results import Run
 
@@ -17,11 +18,13 @@ class Day:
         run: The replay's own findings.
         url: The database it was indexed into.
         differences: What `verify` found against the chain.
+        archive: The file `busbar export` would have written.
     """
 
     run: Run
     url: str
     differences: list[Difference]
+    archive: Path
 
 
 class Silent:
@@ -45,8 +48,9 @@ def indexed_day(community: Path, folder: Path) -> Day:
         History(work.chain, engine).step()
         found.extend(verify(work.chain, engine)[1])
         engine.dispose()
+        collect_archive(work.chain).save(folder / "archive.jsonl")
         return collect(work, *rest)
 
     with patch("busbar.replay._collect", look):
         run = replays.replay(replays.ReplaySettings(community, None, 1, 1, folder), Silent())
-    return Day(run, url, found)
+    return Day(run, url, found, folder / "archive.jsonl")

@@ -25,8 +25,8 @@ LAYERS = (
     {"devnet", "outbox", "service"},
     {"deployment", "keys", "ledger"},
     {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
-    {"enrolment", "statements"},
-    {"bill"},
+    {"enrolment", "statements", "archive"},
+    {"bill", "audit"},
     {"replay"},  # conducts the services
     {"report", "display"},
     {"api"},
