@@ -21,12 +21,17 @@ from busbar.statements import Lot, Month, Statement, Tariffs, Trade, grid_lines,
 from busbar.units import PERIOD_EPOCHS, Calendar, Money
 
 
+END = 1 << 63
+"""Block number of what concerns the state at the end."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
     """Something that is not as it must be.
 
     Attributes:
         epoch: Epoch it happened in, or that it concerns.
+        block: Block it shows in; what the contracts hold in the end comes after every block.
         account: Whose it is; empty if it is nobody's alone.
         what: What was looked at.
         expected: What it must be.
@@ -34,6 +39,7 @@ class Finding:
     """
 
     epoch: int
+    block: int
     account: str
     what: str
     expected: str
@@ -88,9 +94,9 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
         ledger = rebuild(wanted, archive.market.money, archive.epoch_of, epoch)
     except (errors.BusbarError, ValueError, LookupError, TypeError) as problem:
         # What makes no sense at all cannot be rebuilt; where it begins has been found above, or is told here.
-        findings.append(
-            Finding(_last_epoch(archive, events), "", "events", "a sequence that can happen", _told(problem))
-        )
+        last = min(events[-1].block if events else 0, archive.head.number)
+        told = Finding(archive.epoch_of(last), last, "", "events", "a sequence that can happen", _told(problem))
+        findings.append(told)
         return Audit(sorted(findings), [], None, 0)
     findings += _results(ledger)
     findings += _state(archive, ledger, epoch)
@@ -104,10 +110,6 @@ def _told(problem: Exception) -> str:
     return " ".join(str(problem).split()) or type(problem).__name__
 
 
-def _last_epoch(archive: Archive, events: Sequence[Event]) -> int:
-    return archive.epoch_of(min(events[-1].block, len(archive.blocks) - 1)) if events else 0
-
-
 # ------------------------------------------------------------------------------ is it the chain's?
 
 
@@ -116,18 +118,19 @@ def _blocks(archive: Archive, head_hash: str | None) -> Iterator[Finding]:
     for place, block in enumerate(archive.blocks):
         epoch = archive.epoch_of(place)
         if block.number != place:
-            yield Finding(epoch, "", f"number of block {place}", str(place), str(block.number))
+            yield Finding(epoch, place, "", f"number of block {place}", str(place), str(block.number))
         if place and block.parent_hash != archive.blocks[place - 1].hash:
             what = f"hash of block {place - 1}, as block {place} names it"
             yield Finding(
                 archive.epoch_of(place - 1),
+                place - 1,
                 _whose(archive, place - 1),
                 what,
                 block.parent_hash,
                 archive.blocks[place - 1].hash,
             )
         for fault in block.faults(addresses):
-            yield Finding(epoch, _whose(archive, place), f"block {place}", "as hashed", fault)
+            yield Finding(epoch, place, _whose(archive, place), f"block {place}", "as hashed", fault)
     if head_hash is not None and archive.head.hash != head_hash:
         yield Finding(archive.epoch_of(archive.head.number), "", "hash of the last block", head_hash, archive.head.hash)
 
@@ -150,7 +153,7 @@ def _orders(archive: Archive, events: Sequence[Event]) -> Iterator[Finding]:
             epoch = archive.epoch_of(event.block)
             if event.args["epoch"] != epoch:
                 what = f"epoch of {event.name} in block {event.block}"
-                yield Finding(epoch, event.args["account"], what, str(epoch), str(event.args["epoch"]))
+                yield Finding(epoch, event.block, event.args["account"], what, str(epoch), str(event.args["epoch"]))
 
 
 class _Proofs:
@@ -187,6 +190,7 @@ class _Proofs:
                 return
         yield Finding(
             self.archive.epoch_of(event.block),
+            event.block,
             self.owners.get(meter_id, ""),
             f"reading of {meter_id} ending at {args['intervalEnd']}",
             f"signed by the meter's key {key}",
@@ -206,7 +210,9 @@ class _Proofs:
 def _results(ledger: Ledger) -> Iterator[Finding]:
     for (zone, epoch), book in ledger.epochs.items():
         if book.on_chain is not None and book.on_chain != book.reference():
-            yield Finding(epoch, "", f"result of zone {zone}", str(book.reference()), str(book.on_chain))
+            yield Finding(
+                epoch, book.cleared_block, "", f"result of zone {zone}", str(book.reference()), str(book.on_chain)
+            )
 
 
 BALANCES = ("energy_free_uwh", "energy_escrow_uwh", "money_free_units", "money_escrow_units")
@@ -216,7 +222,7 @@ def _state(archive: Archive, ledger: Ledger, epoch: int) -> Iterator[Finding]:
     """The contracts' state against the books, account by account."""
     known = {account.address for account in archive.state.accounts}
     for address in set(ledger.accounts) - known:
-        yield Finding(epoch, address, "account", "in the contracts' state", "missing")
+        yield Finding(epoch, END, address, "account", "in the contracts' state", "missing")
     for account in archive.state.accounts:
         book = ledger.accounts[account.address]
         for name in BALANCES:
@@ -270,7 +276,7 @@ def _held(archive: Archive, events: Sequence[Event], epoch: int) -> Iterator[Fin
 
 def _compare(epoch: int, account: str, what: str, expected: object, found: object) -> Iterator[Finding]:
     if expected != found:
-        yield Finding(epoch, account, what, str(expected), str(found))
+        yield Finding(epoch, END, account, what, str(expected), str(found))
 
 
 # ------------------------------------------------------------------------------ bills
@@ -286,9 +292,8 @@ def bills(archive: Archive, ledger: Ledger, statements: Sequence[Statement], tar
     for statement in statements:
         month, who = Month.parse(statement.month), statement.account
         if statement.provisional and statement.block != archive.head.number:
-            yield Finding(
-                epoch, who, "block of a provisional statement", str(archive.head.number), str(statement.block)
-            )
+            told = (str(archive.head.number), str(statement.block))
+            yield Finding(epoch, END, who, "block of a provisional statement", *told)
             continue
         book = ledger.accounts[who]
         left = _left(book, month)
