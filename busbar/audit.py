@@ -20,7 +20,6 @@ from busbar.results import AuditCheck
 from busbar.statements import Lot, Month, Statement, Tariffs, Trade, grid_lines, market_lines
 from busbar.units import PERIOD_EPOCHS, Calendar, Money
 
-
 END = 1 << 63
 """Block number of what concerns the state at the end."""
 
@@ -132,7 +131,8 @@ def _blocks(archive: Archive, head_hash: str | None) -> Iterator[Finding]:
         for fault in block.faults(addresses):
             yield Finding(epoch, place, _whose(archive, place), f"block {place}", "as hashed", fault)
     if head_hash is not None and archive.head.hash != head_hash:
-        yield Finding(archive.epoch_of(archive.head.number), "", "hash of the last block", head_hash, archive.head.hash)
+        last = archive.head.number
+        yield Finding(archive.epoch_of(last), last, "", "hash of the last block", head_hash, archive.head.hash)
 
 
 def _whose(archive: Archive, place: int) -> str:
