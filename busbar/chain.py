@@ -43,6 +43,9 @@ TRANSACTION_GAS_CAP = 16_777_216
 ROLL_GAS = 170_000
 """Room for clearing an ended epoch: a call simulated just before an epoch's end may have to do it just after."""
 
+FOLLOWING_GAS = 400_000
+"""Gas limit of a call that cannot be simulated, because it depends on one not included yet."""
+
 CONTRACTS = ("Authority", "GridToken", "BahtToken", "Trading", "Metering", "Registry", "OracleClient")
 
 
@@ -685,6 +688,53 @@ class Chain:
             else:
                 outcomes[i] = self._outcome(signer, call, tx, receipts.get(tx))
         return [cast(Outcome, outcome) for outcome in outcomes]
+
+    def payloads(self, sender: str, calls: Sequence[Call]) -> list[dict[str, Any]]:
+        """Transactions for somebody else to sign and send in this order: what `send` would have signed.
+
+        The first is simulated. What follows depends on it and cannot be, so it gets a fixed limit of gas.
+
+        Raises:
+            BusbarError: The first was refused (a contract's error by name), or the node does not answer.
+        """
+        nonce = self.nonces([sender])[sender]
+        head = self.node.request("eth_getBlockByNumber", "latest", False)
+        data = [self._encode(call) for call in calls]
+        first = {"from": sender, "to": self.addresses[calls[0].contract], "data": data[0]}
+        gas = int(self.node.request("eth_estimateGas", first, "latest"), 16) * 5 // 4 + ROLL_GAS
+        return [
+            {
+                "chainId": self.chain_id,
+                "from": sender,
+                "to": self.addresses[call.contract],
+                "data": data[place],
+                "value": 0,
+                "nonce": nonce + place,
+                "gas": min(gas, TRANSACTION_GAS_CAP) if place == 0 else FOLLOWING_GAS,
+                "maxFeePerGas": int(head.get("baseFeePerGas", "0x0"), 16) * 2,
+                "maxPriorityFeePerGas": 0,
+                "type": 2,
+            }
+            for place, call in enumerate(calls)
+        ]
+
+    def pass_on(self, raw: bytes, sender: str, to: str, data: bytes) -> str:
+        """Simulates a transaction that somebody else signed, broadcasts it and returns its hash.
+
+        Args:
+            raw: The signed transaction.
+            sender: Who signed it.
+            to: The contract it calls.
+            data: Its input.
+
+        Raises:
+            BusbarError: It was refused (a contract's error by name), or the node does not answer.
+        """
+        self.node.request("eth_call", {"from": sender, "to": to, "data": "0x" + data.hex()}, "latest")
+        sent = str(self.node.request("eth_sendRawTransaction", "0x" + raw.hex()))
+        if self.after_send is not None:
+            self.after_send()
+        return sent
 
     def deploy(self, signer: Signer, name: str, args: Sequence[Any]) -> tuple[str, str, int]:
         """Creates a contract and returns its address, the transaction's hash and the block.
