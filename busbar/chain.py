@@ -372,8 +372,13 @@ class Node:
         self.url = url
         session = requests.Session()
         # This machine is not reached through the environment's proxies; looking them up takes as long as an answer.
-        session.trust_env = not url.startswith(_THIS_MACHINE)
+        session.trust_env = not self.is_local
         self.provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s}, session=session)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the node runs on this machine."""
+        return self.url.startswith(_THIS_MACHINE)
 
     def request(self, method: str, *params: Any) -> Any:
         """The result of one request.

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 
 from busbar import __version__, tables
 from busbar.api import paging
-from busbar.api.context import Configured, Cursor, HashInPath, HeightInPath, Here, Limit, Node, View
+from busbar.api.context import Configured, Cursor, HashInPath, HeightInPath, Here, Limit, Node, Now, View
 from busbar.api.problems import Problem
 from busbar.api.shapes import Accepted, BlockShape, Contract, EventShape, RawTransaction, Status, TransactionShape
 from busbar.chain import Chain, ChainUnreachableError
@@ -26,7 +26,7 @@ router = APIRouter()
 
 
 @router.get("/status", tags=["server"])
-def status(here: Here, settings: Configured) -> Status:
+def status(here: Now, settings: Configured) -> Status:
     """What this server serves, and how far it is."""
     market = here.connection.execute(select(tables.market)).mappings().one()
     node_block = None
@@ -115,7 +115,7 @@ def _plain(value: Any) -> Any:
 
 
 @router.get("/transactions/{tx_hash}", tags=["transactions"])
-def transaction(here: Here, settings: Configured, tx_hash: HashInPath) -> TransactionShape:
+def transaction(here: Now, settings: Configured, tx_hash: HashInPath) -> TransactionShape:
     """Where a transaction stands. Asks the node about one that is not in the index."""
     e = tables.events
     rows = here.connection.execute(select(e).where(e.c.tx_hash == tx_hash).order_by(e.c.log_index)).mappings().all()

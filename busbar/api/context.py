@@ -73,24 +73,29 @@ def settings_of(request: Request) -> Settings:
     return settings
 
 
-def view_of(
-    settings: Annotated[Settings, Depends(settings_of)],
-    response: Response,
-    if_none_match: Annotated[str | None, Header(description="ETag of an earlier answer")] = None,
-) -> Iterator[View]:
-    """The index at its newest block. Answers 304 to a caller that has seen this block's answer."""
+def plain_view_of(settings: Annotated[Settings, Depends(settings_of)]) -> Iterator[View]:
+    """The index at its newest block, for answers that the node has a part in."""
     with settings.engine.connect() as connection:
         head = head_of(connection)
         if head is None:
             raise Problem(503, "Nothing indexed yet", "start `busbar index`", {"Retry-After": "5"})
-        # What is answered is a function of the newest block and of the address asked for.
-        etag = f'W/"{head.hash[2:18]}"'
-        if if_none_match is not None and etag in (tag.strip() for tag in if_none_match.split(",")):
-            raise NotModified(etag)
-        response.headers["ETag"] = etag
-        response.headers["Cache-Control"] = "no-cache"
         calendar, money = settings.market
         yield View(connection, head, calendar, money)
+
+
+def view_of(
+    view: Annotated[View, Depends(plain_view_of)],
+    response: Response,
+    if_none_match: Annotated[str | None, Header(description="ETag of an earlier answer")] = None,
+) -> View:
+    """The index at its newest block. Answers 304 to a caller that has seen this block's answer."""
+    # What is answered is a function of the newest block and of the address asked for.
+    etag = f'W/"{view.head.hash[2:18]}"'
+    if if_none_match is not None and etag in (tag.strip() for tag in if_none_match.split(",")):
+        raise NotModified(etag)
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "no-cache"
+    return view
 
 
 def node_of(settings: Annotated[Settings, Depends(settings_of)]) -> Chain:
@@ -109,6 +114,7 @@ _HASH = "^0x[0-9a-f]{64}$"
 
 AnyAddress = Annotated[str, AfterValidator(_address)]
 Here = Annotated[View, Depends(view_of)]
+Now = Annotated[View, Depends(plain_view_of)]
 Configured = Annotated[Settings, Depends(settings_of)]
 Node = Annotated[Chain, Depends(node_of)]
 AddressInPath = Annotated[AnyAddress, InPath(pattern=_ADDRESS, description="An account")]

@@ -25,11 +25,13 @@ LAYERS = (
     {"devnet", "outbox", "service"},
     {"deployment", "keys", "ledger"},
     {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
-    {"enrolment", "statements", "archive"},
+    {"enrolment", "statements", "archive", "people"},
     {"bill", "audit"},
     {"replay"},  # conducts the services
     {"report", "display"},
     {"api"},
+    {"client"},
+    {"office"},
     {"cli"},
 )
 # Closer bounds than the layer's.
