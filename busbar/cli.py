@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from busbar import __version__, errors, logs, service, tools
+from busbar import __version__, errors, logs, office, service, tools
 
 if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --help` should not cost
     from collections.abc import Callable, Sequence
@@ -27,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Busbar: a peer-to-peer energy market on EVM.",
 )
+
+app.add_typer(office.app)
 
 Url = Annotated[str | None, typer.Option(help="The node's address; the network's own if not given.")]
 Network = Annotated[str | None, typer.Option(help="Which deployments/<network>.toml to go by; devnet if not set.")]
