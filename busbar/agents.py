@@ -203,7 +203,20 @@ class Agents:
             )
             if orders:
                 batch.append((agent.signer, create_orders_call(orders)))
+        if batch and not self._stands(accounts, imports, head.number):
+            log.info("looking again: the node showed two blocks as one", block=head.number)
+            return []
         return batch
+
+    def _stands(self, accounts: Mapping[str, Account], imports: Mapping[str, Imports], block: int) -> bool:
+        """Whether what was read is of one block: read again, it is the same.
+
+        A node that shows a later block than it was asked for may do so in the middle of a look, and what a retirement
+        took from the account would still stand in the import ledger.
+        """
+        addresses = list(accounts)
+        again = self.chain.accounts(addresses, block), self.chain.imports(addresses, block)
+        return again == (list(accounts.values()), list(imports.values()))
 
     def _surrenders(self, accounts: Mapping[str, Account]) -> list[tuple[Signer, Call]]:
         """The utility burns what it bought: it was delivered to its other customers."""

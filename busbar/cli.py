@@ -305,6 +305,24 @@ def roles(network: Network = None, url: Url = None, record: RecordFile = None) -
         raise errors.BusbarError(f"{len(wrong)} findings: roles are not as the network's file says")
 
 
+@app.command()
+def outbox(
+    file: Annotated[Path, typer.Argument(help="The outbox of a gateway.")],
+    backup: Annotated[Path | None, typer.Option(help="Write a copy that is whole, while others go on.")] = None,
+) -> None:
+    """Tells what is in an outbox and what was refused, or copies it."""
+    from busbar.outbox import Outbox, State
+
+    if not file.is_file():
+        raise errors.BusbarError(f"{file} is missing: `busbar meters` makes one")
+    box = Outbox(file)
+    if backup is not None:
+        box.backup(backup)
+    typer.echo(", ".join(f"{count} {state.value}" for state, count in box.counts().items()))
+    for item in box.of(State.REFUSED, 100):
+        typer.echo(f"refused {item.key}: {item.reason}")
+
+
 wallet_app = typer.Typer(no_args_is_help=True, help="Keystores: make, list, sign, verify.")
 app.add_typer(wallet_app, name="wallet")
 Keystores = Annotated[Path | None, typer.Option("--keystores", help="Folder of the keystores; the setting's if none.")]

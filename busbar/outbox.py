@@ -86,13 +86,13 @@ class Outbox:
 
     Args:
         path: The file; None keeps everything in memory, for a replay that nothing survives.
-        market: What the items are for; a file of another market is refused.
+        market: What the items are for; a file of another market is refused. None takes any, to look at it.
 
     Raises:
         OutboxError: It is no outbox, of another version or market, damaged, or cannot be written.
     """
 
-    def __init__(self, path: Path | None, market: str = "") -> None:
+    def __init__(self, path: Path | None, market: str | None = None) -> None:
         self.path = path
         try:
             if path is not None:
@@ -112,9 +112,9 @@ class Outbox:
             if sound != "ok":
                 raise OutboxError(f"{path} is damaged ({sound}): restore it from a backup, or begin with a new one")
             self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-            self._db.execute("INSERT INTO about SELECT ? WHERE NOT EXISTS (SELECT 1 FROM about)", (market,))
+            self._db.execute("INSERT INTO about SELECT ? WHERE NOT EXISTS (SELECT 1 FROM about)", (market or "",))
             (held,) = self._db.execute("SELECT market FROM about").fetchone()
-            if held != market:
+            if market not in (None, held):
                 raise OutboxError(f"{path} is of the market {held}, not {market}: name another, or move it away")
         except (sqlite3.Error, OSError) as problem:
             raise OutboxError(f"the outbox {path} cannot be opened: {problem}") from None

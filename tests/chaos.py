@@ -81,16 +81,19 @@ class Chaos(Operator):
     # ---- processes that are wanted are started again when they end
 
     def launch(self, name):
-        second = {"keeper 2": ("--account", "dev:9"), "meters 2": ("--account", "dev:8")}
         self.wanted.add(name)
-        self.start(name, *second.get(name, ()))
+        self.start(name)
+
+    def start(self, name, *more):
+        second = {"keeper 2": ("--account", "dev:9"), "meters 2": ("--account", "dev:8")}
+        super().start(name, *more, *second.get(name, ()))
 
     def until(self, condition):
         """Waits, without making blocks; what has ended is started again, as a supervisor would."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError({name: self.said(name)[-3_000:] for name in self.logs})
+                raise AssertionError({name: self.said(name)[-2_000:] for name in self.logs}, self.restarts)
             for name in self.wanted:
                 if self.running[name].poll() is not None:
                     self.restarts[name] += 1

@@ -77,6 +77,7 @@ class Operator:
         devnet.mine(self.chain.calendar.start(94))
         self.running = {}
         self.logs = {}
+        self.starts = 0
 
     # ---- processes
 
@@ -87,7 +88,8 @@ class Operator:
             command += ["--pause", "0.1"]
         if name.split()[0] in ("meters", "agents"):
             command += ["--enrolment", str(self.folder / "enrolment.json")]
-        log = self.folder / f"{name} {len(self.logs)}.log"
+        self.starts += 1
+        log = self.folder / f"{name} {self.starts}.log"
         self.logs[name] = log
         with log.open("wb") as file:
             self.running[name] = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=self.environment)
@@ -222,7 +224,11 @@ def judge(operator, undisturbed):
     assert cleared == dict.fromkeys(range(97, 97 + intervals), 1)
 
     results = [ledger.epochs[(1, row.epoch)].reference() for row in undisturbed.epochs]
-    assert [(r.price2, r.volume_wh) for r in results] == [(row.price2, row.volume_wh) for row in undisturbed.epochs]
+    pairs = [
+        ((r.price2, r.volume_wh), (row.price2, row.volume_wh))
+        for r, row in zip(results, undisturbed.epochs, strict=True)
+    ]
+    assert {97 + n: pair for n, pair in enumerate(pairs) if pair[0] != pair[1]} == {}, pairs
     assert any(r.traded for r in results)
     for row in undisturbed.participants:
         book = ledger.accounts[row.account]

@@ -297,15 +297,14 @@ def test_step__money_spent_behind_its_back__is_out_of_funds_and_the_others_trade
             raise AssertionError("nothing can be paid for, so nothing is signed")
 
     chain = Chain(market.devnet.url, market.chain.addresses, after_send=market.devnet.mine)
-    look = chain.imports
+    send_many = chain.send_many
 
-    def imports_then_withdrawal(addresses, block=None):
-        found = look(addresses, block)
+    def withdrawal_then_sending(*batch):
         free = market.account(market.actors.consumer).money_free_units
         market.withdraw(market.actors.consumer, MONEY, market.chain.money.to_wei(free))
-        return found
+        return send_many(*batch)
 
-    chain.imports = imports_then_withdrawal
+    chain.send_many = withdrawal_then_sending
     agents = [street.agents[0], Agent("shop", Role.CONSUMER, Absent(), ("SHOP-1",))]
     with capture_logs() as logged:
         outcomes = street.bot(chain, agents).step()
@@ -322,3 +321,30 @@ def test_step__zone_paused__is_refused_and_tried_again(market, street):
     market.chain.send(market.actors.regulator, Call("Trading", "setPaused", (ZONE, False)))
     assert all(outcome.ok for outcome in bot.step())
     assert len(street.entered()) == 3
+
+
+def test_step__node_shows_a_later_block_in_the_middle_of_the_look__looks_again(market, street, monkeypatch):
+    """As anvil does while it mines: the account still holds what the import ledger no longer owes."""
+    street.read()
+    market.submit(street.roof.read(import_wh=400))
+    bot = street.bot()
+    accounts, imports = market.chain.accounts, market.chain.imports
+    first = iter([accounts])
+
+    def account_before_or_newest(addresses, block=None):
+        look = next(first, None)
+        return look(addresses, block) if look else accounts(addresses)
+
+    def newest_import(addresses, _=None):
+        return imports(addresses)
+
+    def import_after_retiring(addresses, _=None):
+        monkeypatch.setattr(market.chain, "imports", newest_import)
+        market.chain.send(market.actors.producer, Call("Metering", "retire", (400,)))
+        return imports(addresses)
+
+    monkeypatch.setattr(market.chain, "accounts", account_before_or_newest)
+    monkeypatch.setattr(market.chain, "imports", import_after_retiring)
+    assert bot.step() == []
+    bot.step()
+    assert ("roof", market.epoch, "ASK", 500) in street.entered()
