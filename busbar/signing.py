@@ -146,7 +146,7 @@ class Bundle:
         Args:
             signature: 64 bytes of the account's key, or what its contract takes, below 65,536 bytes.
         """
-        head = to_canonical_address(self.account)
+        head = bytes(to_canonical_address(self.account))
         head += b"".join(number.to_bytes(4, "big") for number in (self.nonce, self.first_epoch, self.last_epoch))
         orders = b"".join(order.pack().to_bytes(6, "big") for order in self.orders)
         if len(signature) == SIGNATURE_BYTES:
