@@ -50,6 +50,7 @@ BYTES_OF_A_TRANSACTION = 128 * 1024
 BYTES_OF_A_READING = 192
 
 ORDER_TARGET, HUNDRED_TARGET, LADDER_TARGET = 48_000, 9_000, 5_000
+RELAYED_TARGET, UNSORTED_TARGET, UNDER_ONE_SIGNATURE_TARGET = 16_000, 19_000, 5_000
 CANCEL_TARGET, CLEAR_TARGET = 42_000, 150_000
 EXPORT_TARGET, IMPORT_TARGET = 25_000, 30_000
 
@@ -95,6 +96,9 @@ class Profile:
     tick_counts: tuple[int, ...]
     reading_batches: tuple[int, ...]
     retire_counts: tuple[int, ...]
+    relayed_batches: tuple[int, ...]
+    relayed_orders: tuple[tuple[int, int], ...]
+    """Participants in a batch, and orders of each under one signature."""
     random_books: int
     largest_batch: bool
 
@@ -111,8 +115,23 @@ class Profile:
             yield "largest", 0
 
 
-WHOLE = Profile((10, 100, 1_000, 10_000, 100_000), (1, 10, 100, MAX_TICK), (1, 10, 100), (1, 21, 100), 60, True)
-QUICK = Profile((10, 100), (1, 10), (1, 10), (1,), 0, False)
+RELAYED = (1, 2, 10, 100, 500)
+RELAYED_ORDERS = ((100, 2), (100, 4), (1, 100), (20, 100))
+WAITING_ORDERS = 10_000
+"""Orders in a relay's hands from which a sorted batch is cut: that many, over all ticks."""
+UNSORTED_BATCH = 100
+
+WHOLE = Profile(
+    (10, 100, 1_000, 10_000, 100_000),
+    (1, 10, 100, MAX_TICK),
+    (1, 10, 100),
+    (1, 21, 100),
+    RELAYED,
+    RELAYED_ORDERS,
+    60,
+    True,
+)
+QUICK = Profile((10, 100), (1, 10), (1, 10), (1,), (1, 10), ((10, 2),), 0, False)
 """Seconds, for a test and for a first look; measures the same way, so its figures are the same."""
 
 
@@ -142,6 +161,9 @@ HUNDREDS = {
 }
 
 
+UNSORTED = {"one_side": "one side", "both_sides": "both sides"}
+
+
 def rows(profile: Profile) -> list[Row]:
     """The figures of a profile, in order of the table."""
     found = [
@@ -157,6 +179,19 @@ def rows(profile: Profile) -> list[Row]:
     for name, title in HUNDREDS.items():
         target, prototype = (LADDER_TARGET, "4-5k") if name == "ladder" else (HUNDRED_TARGET, "8.9k")
         found.append(Row(f"hundred/{name}", f"100 orders, {title}", ORDERS_IN_A_CALL, target, prototype))
+    for n in profile.relayed_batches:
+        title = f"relayed order, sorted, {n} a batch"
+        found.append(
+            Row(f"relayed/sorted/{n}", title, n, RELAYED_TARGET if n >= UNSORTED_BATCH else None, "12.4-15.1k")
+        )
+    if UNSORTED_BATCH in profile.relayed_batches:
+        for name, title in UNSORTED.items():
+            full = f"relayed order, unsorted, {title}, {UNSORTED_BATCH} a batch"
+            found.append(Row(f"relayed/unsorted/{name}", full, UNSORTED_BATCH, UNSORTED_TARGET))
+    for people, n in profile.relayed_orders:
+        title = f"relayed, {n} orders a signature, {people} a batch"
+        goal, was = (UNDER_ONE_SIGNATURE_TARGET, "4.0-4.9k") if n == ORDERS_IN_A_CALL else (None, "")
+        found.append(Row(f"relayed/bundles/{people}x{n}", title, people * n, goal, was))
     found += [
         Row("cancel/first", "cancel an account's first order", 1, CANCEL_TARGET, "33-43k"),
         Row("cancel/further", "cancel a further order", 1, CANCEL_TARGET, "33-43k"),
@@ -247,6 +282,7 @@ class Measurement:
             ("orders", self.orders),
             ("first orders that clear", self.clearing_orders),
             ("100 orders in a call", self.hundreds),
+            ("relayed bundles", self.relayed),
             ("cancels", self.cancels),
             ("settlement", self.settlement),
             ("readings", self.readings),
@@ -351,6 +387,37 @@ class Measurement:
                 market.next_epoch()
                 market.buy(opener, 450, 50_000)
                 gas = market.enter(subject, orders)
+        return gas
+
+    def relayed(self) -> None:
+        """Signed bundles in batches; each epoch trades, so each order settles one of the epoch before."""
+        market, profile = self.market, self.profile
+        widest = max(*profile.relayed_batches, *(people for people, _ in profile.relayed_orders))
+        with market.undone():
+            people = market.participants("signer", widest)
+            market.fund(people)
+            Crowd(market, SMALL_CROWD).warm()
+            for n in profile.relayed_batches:
+                batch = [[waiting(i)] for i in range(n)]
+                self.found[f"relayed/sorted/{n}"] = Gas(None, self._relayed(people, lambda _, batch=batch: batch))
+            for count, n in profile.relayed_orders:
+                ladders = [[ladder_order(i, j) for j in range(n)] for i in range(count)]
+                gas = self._relayed(people, lambda _, batch=ladders: batch)
+                self.found[f"relayed/bundles/{count}x{n}"] = Gas(None, gas)
+            if UNSORTED_BATCH in profile.relayed_batches:
+                for name in UNSORTED:
+                    draw, side = Draw(f"unsorted {name}"), Side.ASK if name == "one_side" else None
+                    gas = self._relayed(people, lambda _, d=draw, s=side: [[d.order(s)] for _ in range(UNSORTED_BATCH)])
+                    self.found[f"relayed/unsorted/{name}"] = Gas(None, gas)
+
+    def _relayed(self, people: Sequence[KeySigner], orders_of: Callable[[int], Sequence[Sequence[Order]]]) -> int:
+        market, gas = self.market, 0
+        with market.undone():
+            for nonce in range(ROUNDS):
+                market.next_epoch()
+                market.buy(people[-1], 450, 50_000)
+                batch = orders_of(nonce)
+                gas = market.relay([market.sign(p, nonce, orders) for p, orders in zip(people, batch, strict=False)])
         return gas
 
     def cancels(self) -> None:
@@ -470,6 +537,16 @@ class Measurement:
                 break
             count, gas, rate = count + step, found, (found - gas) // step
         return count, gas
+
+
+def waiting(place: int) -> Order:
+    """An order of a sorted batch: neighbours among those waiting, buyers and sellers in turn."""
+    return Order(Side(place % 2), 401 + place * MAX_TICK // WAITING_ORDERS, 1_000)
+
+
+def ladder_order(participant: int, place: int) -> Order:
+    """An order of a bundle of neighbouring ticks; participants in turn buy and sell."""
+    return Order(Side(participant % 2), 401 + place, 1_000)
 
 
 def random_book(draw: Draw, orders: int) -> Book:

@@ -10,11 +10,12 @@ from pathlib import Path
 from eth_utils.crypto import keccak
 
 from busbar import errors
-from busbar.chain import Call, Chain, KeySigner, Outcome, create_orders_call
+from busbar.chain import Call, Chain, KeySigner, Outcome, create_orders_call, enter_bundles_call
 from busbar.deployment import Parameters, deploy, parameters_path
 from busbar.devnet import Devnet, dev_signer
 from busbar.orders import Order, Side, order_id
 from busbar.readings import Reading, SignedReading, meter_id_bytes, sign
+from busbar.signing import Bundle, SignedBundle
 from busbar.units import GRID_WEI_PER_WH, Asset
 
 GENESIS = 1_773_421_200
@@ -172,6 +173,22 @@ class BenchMarket:
     def enter(self, participant: KeySigner, orders: Sequence[Order]) -> int:
         """Enters orders in one call."""
         return self.chain.send(participant, create_orders_call(orders)).gas_used
+
+    def sign(self, participant: KeySigner, nonce: int, orders: Sequence[Order]) -> SignedBundle:
+        """A participant's bundle for the open epoch."""
+        bundle = Bundle(participant.address, ZONE, nonce, self.epoch, self.epoch, tuple(orders))
+        return SignedBundle.by(bundle, self.chain.trading_domain, bytes(participant.account.key))
+
+    def relay(self, bundles: Sequence[SignedBundle]) -> int:
+        """Somebody brings signed bundles, all of which enter.
+
+        Raises:
+            BusbarError: One was skipped.
+        """
+        outcome = self.chain.send(self.outsider, enter_bundles_call(ZONE, bundles))
+        if any(event.name == "BundleSkipped" for event in self.chain.decode_logs(outcome.logs)):
+            raise errors.BusbarError("a bundle was skipped")
+        return outcome.gas_used
 
     def enter_all(self, batch: Sequence[tuple[KeySigner, Sequence[Order]]]) -> None:
         """Enters up to 100 orders for each of many participants."""

@@ -24,6 +24,8 @@ contract Wallet {
         ShortAnswer
     }
 
+    error SaysNothing();
+
     Answer public answer;
     address public trading;
     bytes public again;
@@ -45,14 +47,18 @@ contract Wallet {
         Answer a = answer;
         if (a == Answer.Yes) return 0x1626ba7e;
         if (a == Answer.OtherWord) return 0x12345678;
-        if (a == Answer.Revert) revert("no");
+        if (a == Answer.Revert) revert SaysNothing();
         if (a == Answer.BurnGas) {
-            while (gasleft() > 0) {}
+            uint256 rounds = 0;
+            while (gasleft() > 0) ++rounds;
         }
         if (a == Answer.Reenter) {
             // Tried in both ways: with the batch again, and with a verb of its own.
-            try ITradingOfWallets(trading).enterBundles(1, again) {} catch {}
-            ITradingOfWallets(trading).cancelUpTo(7);
+            try ITradingOfWallets(trading).enterBundles(1, again) returns (uint256 entered) {
+                return bytes4(uint32(entered));
+            } catch {
+                ITradingOfWallets(trading).cancelUpTo(7);
+            }
             return 0x1626ba7e;
         }
         assembly {
