@@ -57,7 +57,7 @@ class Difference(NamedTuple):
 
 
 def open_database(url: str) -> Engine:
-    """An engine for a database: `sqlite:///file`, `sqlite://` in memory, or `postgresql+psycopg://...`.
+    """A database, its tables made if missing: `sqlite:///file`, `sqlite://` in memory, or `postgresql+psycopg://...`.
 
     Raises:
         HistoryError: There is no such database, or it does not answer.
@@ -67,8 +67,7 @@ def open_database(url: str) -> Engine:
         engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), **options)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
-        with engine.connect():
-            pass
+        tables.metadata.create_all(engine)
     except (SQLAlchemyError, ImportError) as problem:
         raise HistoryError(f"the database does not open: {str(problem).splitlines()[0]}") from None
     return engine
@@ -90,7 +89,7 @@ class History:
 
     Args:
         chain: The market.
-        engine: Where to; tables are made if missing.
+        engine: Where to, of `open_database`.
 
     Raises:
         HistoryError: The database holds another market, or another chain.
@@ -108,13 +107,12 @@ class History:
             "tick_wei": chain.money.tick_wei,
         }
         try:
-            tables.metadata.create_all(engine)
             with engine.begin() as connection:
                 held = connection.execute(select(tables.market)).mappings().one_or_none()
                 if held is None:
                     connection.execute(insert(tables.market), self._identity)
         except SQLAlchemyError as problem:
-            raise HistoryError(f"the database cannot be prepared: {str(problem).splitlines()[0]}") from None
+            raise HistoryError(f"the database cannot be used: {str(problem).splitlines()[0]}") from None
         if held is not None and dict(held) != self._identity:
             raise HistoryError("the database holds another market: name another one, or index with --rebuild")
 
@@ -122,6 +120,7 @@ class History:
     def forget(engine: Engine) -> None:
         """Removes everything that came from the chain. What is known of people stays."""
         tables.metadata.drop_all(engine, tables=tables.FROM_CHAIN)
+        tables.metadata.create_all(engine)
 
     def step(self) -> int:
         """Goes on to the newest block, and returns how many blocks that took.

@@ -31,7 +31,7 @@ _SCHEME = APIKeyHeader(
     name="Authorization",
     scheme_name="SignedRequest",
     auto_error=False,
-    description="`Busbar account=0x…, expires=<Unix seconds>, signature=0x…`; see docs/api.md",
+    description="`Busbar account=0x…, expires=<Unix seconds>, signature=0x…`; see docs/integration.md",
 )
 
 
@@ -81,7 +81,7 @@ async def caller_of(request: Request, chain: Node, header: Annotated[str | None,
     challenge = {"WWW-Authenticate": "Busbar"}
     match = _HEADER.fullmatch(header or "")
     if match is None:
-        raise Problem(401, "Not signed", "sign the request with the account's key: see docs/api.md", challenge)
+        raise Problem(401, "Not signed", "sign the request with the account's key: see docs/integration.md", challenge)
     account, expires = to_checksum_address(match[1]), int(match[2])
     now = time.time()
     if not now <= expires <= now + LONGEST_S:
