@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
@@ -37,6 +37,9 @@ from busbar.units import (
 
 BATCH_BLOCKS = 500
 """Most blocks to a transaction."""
+
+AT_A_TIME = 500
+"""Accounts looked up at a time."""
 
 REWIND_BLOCKS = 200
 """Hashes compared at a time when looking for the last common block."""
@@ -63,7 +66,9 @@ def open_database(url: str) -> Engine:
         HistoryError: There is no such database, or it does not answer.
     """
     try:
-        options: dict[str, Any] = {"poolclass": StaticPool} if url == "sqlite://" else {}
+        # As many connections as a server has threads that may ask at a time.
+        pool: dict[str, Any] = {"pool_size": 20, "max_overflow": 20}
+        options = {"poolclass": StaticPool} if url == "sqlite://" else pool
         engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), **options)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
@@ -275,15 +280,24 @@ class _Sums:
         connection: Connection, table: Table, names: Sequence[str], sums: Mapping[tuple[Any, ...], dict[str, int]]
     ) -> None:
         keys = list(table.primary_key.columns)
-        new = []
+        accounts = sorted({key[0] for key in sums})
+        held: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        for start in range(0, len(accounts), AT_A_TIME):
+            query = select(table).where(table.c.account.in_(accounts[start : start + AT_A_TIME]))
+            for row in connection.execute(query).mappings():
+                held[tuple(row[key.name] for key in keys)] = dict(row)
+        new, changed = [], []
         for key, values in sums.items():
-            here = [column == value for column, value in zip(keys, key, strict=True)]
-            held = connection.execute(select(table).where(*here)).mappings().one_or_none()
-            if held is None:
-                new.append({column.name: value for column, value in zip(keys, key, strict=True)} | values)
+            here = {column.name: value for column, value in zip(keys, key, strict=True)}
+            if key in held:
+                total = {f"new_{name}": held[key][name] + values[name] for name in names}
+                changed.append({f"at_{name}": value for name, value in here.items()} | total)
             else:
-                total = {name: held[name] + values[name] for name in names}
-                connection.execute(update(table).where(*here).values(total))
+                new.append(here | values)
+        if changed:
+            there = [column == bindparam(f"at_{column.name}") for column in keys]
+            totals: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+            connection.execute(update(table).where(*there).values(totals), changed)
         if new:
             connection.execute(insert(table), new)
 
