@@ -64,7 +64,15 @@ _PLACE = {name: place for place, name in enumerate(_HEADER)}
 
 
 class ArchiveError(errors.BusbarError):
-    """A file is no archive of a market, or was cut; the message names the line."""
+    """A file is no archive of a market, or was cut; the message names the line.
+
+    Attributes:
+        block: The block that cannot be read, if it is one.
+    """
+
+    def __init__(self, told: str, block: int | None = None) -> None:
+        self.block = block
+        super().__init__(told)
 
 
 class Market(NamedTuple):
@@ -153,7 +161,7 @@ class Block:
                         }
                     )
             except (rlp.DecodingError, IndexError, ValueError, TypeError):
-                raise ArchiveError(f"block {self.number}: receipt {place} cannot be read") from None
+                raise ArchiveError(f"block {self.number}: receipt {place} cannot be read", self.number) from None
         return logs
 
     def readings(self) -> list[SignedReading]:
@@ -229,7 +237,7 @@ class Archive:
                 try:
                     found = kinds.decode(block.logs())
                 except (DecodingError, ValueError, OverflowError):
-                    raise ArchiveError(f"block {block.number}: an event cannot be read") from None
+                    raise ArchiveError(f"block {block.number}: an event cannot be read", block.number) from None
                 yield block, found
 
     def sender_in(self, number: int) -> str:

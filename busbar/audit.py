@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from busbar import errors
-from busbar.archive import Archive
+from busbar.archive import Archive, ArchiveError
 from busbar.chain import Event
 from busbar.clearing import fill
 from busbar.ledger import KINDS, Book, EpochBook, Ledger, audit, rebuild
@@ -93,8 +93,9 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
         ledger = rebuild(wanted, archive.market.money, archive.epoch_of, epoch)
     except (errors.BusbarError, ValueError, LookupError, TypeError) as problem:
         # What makes no sense at all cannot be rebuilt; where it begins has been found above, or is told here.
-        last = min(events[-1].block if events else 0, archive.head.number)
-        told = Finding(archive.epoch_of(last), last, "", "events", "a sequence that can happen", _told(problem))
+        at = problem.block if isinstance(problem, ArchiveError) and problem.block is not None else None
+        last = min(at or (events[-1].block if events else 0), archive.head.number)
+        told = Finding(archive.epoch_of(last), END, "", "events", "a sequence that can happen", _told(problem))
         findings.append(told)
         return Audit(sorted(findings), [], None, 0)
     findings += _results(ledger)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
@@ -38,6 +38,9 @@ from busbar.units import (
 BATCH_BLOCKS = 500
 """Most blocks to a transaction."""
 
+AT_A_TIME = 500
+"""Accounts looked up at a time."""
+
 REWIND_BLOCKS = 200
 """Hashes compared at a time when looking for the last common block."""
 
@@ -57,18 +60,19 @@ class Difference(NamedTuple):
 
 
 def open_database(url: str) -> Engine:
-    """An engine for a database: `sqlite:///file`, `sqlite://` in memory, or `postgresql+psycopg://...`.
+    """A database, its tables made if missing: `sqlite:///file`, `sqlite://` in memory, or `postgresql+psycopg://...`.
 
     Raises:
         HistoryError: There is no such database, or it does not answer.
     """
     try:
-        options: dict[str, Any] = {"poolclass": StaticPool} if url == "sqlite://" else {}
+        # As many connections as a server has threads that may ask at a time.
+        pool: dict[str, Any] = {"pool_size": 20, "max_overflow": 20}
+        options = {"poolclass": StaticPool} if url == "sqlite://" else pool
         engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), **options)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
-        with engine.connect():
-            pass
+        tables.metadata.create_all(engine)
     except (SQLAlchemyError, ImportError) as problem:
         raise HistoryError(f"the database does not open: {str(problem).splitlines()[0]}") from None
     return engine
@@ -90,7 +94,7 @@ class History:
 
     Args:
         chain: The market.
-        engine: Where to; tables are made if missing.
+        engine: Where to, of `open_database`.
 
     Raises:
         HistoryError: The database holds another market, or another chain.
@@ -108,13 +112,12 @@ class History:
             "tick_wei": chain.money.tick_wei,
         }
         try:
-            tables.metadata.create_all(engine)
             with engine.begin() as connection:
                 held = connection.execute(select(tables.market)).mappings().one_or_none()
                 if held is None:
                     connection.execute(insert(tables.market), self._identity)
         except SQLAlchemyError as problem:
-            raise HistoryError(f"the database cannot be prepared: {str(problem).splitlines()[0]}") from None
+            raise HistoryError(f"the database cannot be used: {str(problem).splitlines()[0]}") from None
         if held is not None and dict(held) != self._identity:
             raise HistoryError("the database holds another market: name another one, or index with --rebuild")
 
@@ -122,6 +125,7 @@ class History:
     def forget(engine: Engine) -> None:
         """Removes everything that came from the chain. What is known of people stays."""
         tables.metadata.drop_all(engine, tables=tables.FROM_CHAIN)
+        tables.metadata.create_all(engine)
 
     def step(self) -> int:
         """Goes on to the newest block, and returns how many blocks that took.
@@ -276,15 +280,24 @@ class _Sums:
         connection: Connection, table: Table, names: Sequence[str], sums: Mapping[tuple[Any, ...], dict[str, int]]
     ) -> None:
         keys = list(table.primary_key.columns)
-        new = []
+        accounts = sorted({key[0] for key in sums})
+        held: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        for start in range(0, len(accounts), AT_A_TIME):
+            query = select(table).where(table.c.account.in_(accounts[start : start + AT_A_TIME]))
+            for row in connection.execute(query).mappings():
+                held[tuple(row[key.name] for key in keys)] = dict(row)
+        new, changed = [], []
         for key, values in sums.items():
-            here = [column == value for column, value in zip(keys, key, strict=True)]
-            held = connection.execute(select(table).where(*here)).mappings().one_or_none()
-            if held is None:
-                new.append({column.name: value for column, value in zip(keys, key, strict=True)} | values)
+            here = {column.name: value for column, value in zip(keys, key, strict=True)}
+            if key in held:
+                total = {f"new_{name}": held[key][name] + values[name] for name in names}
+                changed.append({f"at_{name}": value for name, value in here.items()} | total)
             else:
-                total = {name: held[name] + values[name] for name in names}
-                connection.execute(update(table).where(*here).values(total))
+                new.append(here | values)
+        if changed:
+            there = [column == bindparam(f"at_{column.name}") for column in keys]
+            totals: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+            connection.execute(update(table).where(*there).values(totals), changed)
         if new:
             connection.execute(insert(table), new)
 

@@ -23,7 +23,6 @@ from busbar.api.shapes import (
     Transfer,
 )
 from busbar.api.signed import SignedBy
-from busbar.bill import to_pdf
 from busbar.chain import Call, Chain
 from busbar.history import Holding, ImportLedger, holdings, import_ledgers
 from busbar.statements import Month, Statement, make, to_csv
@@ -114,6 +113,8 @@ def statement(
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "ETag": f'W/"{here.head.hash[2:18]}"'}
     if format is Format.CSV:
         return Response(to_csv(made), media_type="text/csv", headers=headers)
+    from busbar.bill import to_pdf
+
     return Response(to_pdf(made), media_type="application/pdf", headers=headers)
 
 

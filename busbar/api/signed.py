@@ -26,12 +26,12 @@ from busbar.deployment import ROLES
 LONGEST_S = 300
 """Longest time a signature may be valid for."""
 
-_HEADER = re.compile(r"Busbar account=(0x[0-9a-fA-F]{40}), expires=([0-9]{1,12}), signature=0x([0-9a-fA-F]{130})")
+_HEADER = re.compile(r"Busbar account=(0x[0-9a-fA-F]{40}), expires=([0-9]{1,12}), signature=0x([0-9a-fA-F]{128}1[bBcC])")
 _SCHEME = APIKeyHeader(
     name="Authorization",
     scheme_name="SignedRequest",
     auto_error=False,
-    description="`Busbar account=0x…, expires=<Unix seconds>, signature=0x…`; see docs/api.md",
+    description="`Busbar account=0x…, expires=<Unix seconds>, signature=0x…`; see docs/integration.md",
 )
 
 
@@ -81,7 +81,7 @@ async def caller_of(request: Request, chain: Node, header: Annotated[str | None,
     challenge = {"WWW-Authenticate": "Busbar"}
     match = _HEADER.fullmatch(header or "")
     if match is None:
-        raise Problem(401, "Not signed", "sign the request with the account's key: see docs/api.md", challenge)
+        raise Problem(401, "Not signed", "sign the request with the account's key: see docs/integration.md", challenge)
     account, expires = to_checksum_address(match[1]), int(match[2])
     now = time.time()
     if not now <= expires <= now + LONGEST_S:

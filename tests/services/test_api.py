@@ -230,7 +230,6 @@ def test_any__more_than_the_rate__is_429_with_a_time_to_wait(street_day):
 
 def test_any__nothing_indexed__is_503(tmp_path):
     engine = open_database(f"sqlite:///{tmp_path / 'empty.db'}")
-    tables.metadata.create_all(engine)
     with served(Settings(engine)) as url:
         answer = httpx.get(url + "/api/v1/status")
     engine.dispose()

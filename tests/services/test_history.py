@@ -309,7 +309,6 @@ def test_verify__behind_the_chain__compares_at_its_own_block(market, sqlite):
 
 
 def test_verify__nothing_indexed_or_another_branch__is_refused(market, sqlite):
-    tables.metadata.create_all(sqlite)
     with pytest.raises(HistoryError, match="is empty"):
         verify(market.chain, sqlite)
     trade(market)
@@ -321,7 +320,6 @@ def test_verify__nothing_indexed_or_another_branch__is_refused(market, sqlite):
 
 @pytest.mark.parametrize("value", [0, 1, -1, 2**53 + 1, 2**63, 2**76, 10**77, 2**256 - 1, 1 - 2**256])
 def test_exact__whatever_fits_256_bits__comes_back(engine, value):
-    tables.metadata.create_all(engine)
     with engine.begin() as connection:
         row = {"block": 1, "log_index": 0, "tx_hash": "0x", "amount_wei": value}
         connection.execute(insert(tables.supply), row)
@@ -329,7 +327,6 @@ def test_exact__whatever_fits_256_bits__comes_back(engine, value):
 
 
 def test_exact__beyond_256_bits__is_refused(sqlite):
-    tables.metadata.create_all(sqlite)
     row = {"block": 1, "log_index": 0, "tx_hash": "0x", "amount_wei": 2**256}
     with sqlite.begin() as connection, pytest.raises(Exception, match="more than 256 bits"):
         connection.execute(insert(tables.supply), row)
@@ -337,7 +334,6 @@ def test_exact__beyond_256_bits__is_refused(sqlite):
 
 @pytest.mark.parametrize("value", [2**60 - 1, 2**63 - 1, -(2**63)])
 def test_energy__of_64_bits__comes_back(engine, value):
-    tables.metadata.create_all(engine)
     row = dict.fromkeys(("energy_escrow_uwh", "money_free_units", "money_escrow_units"), 0)
     with engine.begin() as connection:
         connection.execute(insert(tables.accounts), row | {"account": "0x", "energy_free_uwh": value})
