@@ -204,12 +204,28 @@ class AlreadyRegistered(ContractError):
     fields = ("account",)
 
 
+class AnsweredAlready(ContractError):
+    """An operator answers a request once."""
+
+    signature = "AnsweredAlready(bytes32,address)"
+    meaning = "An operator answers a request once"
+    fields = ("requestId", "operator")
+
+
 class CancelClosed(ContractError):
     """Cancelling closes `cutoffSeconds` before the epoch's end."""
 
     signature = "CancelClosed(uint256,uint256)"
     meaning = "Cancelling closes `cutoffSeconds` before the epoch's end"
     fields = ("orderId", "cutoffSeconds")
+
+
+class DatumOutOfRange(ContractError):
+    """The number does not fit 96 bits."""
+
+    signature = "DatumOutOfRange(bytes32,int256)"
+    meaning = "The number does not fit 96 bits"
+    fields = ("requestId", "value")
 
 
 class ECDSAInvalidSignature(ContractError):
@@ -425,6 +441,14 @@ class InvalidQuantity(ContractError):
     fields = ("quantityWh",)
 
 
+class InvalidQuorum(ContractError):
+    """A quorum is odd, and no more than the panel's operators."""
+
+    signature = "InvalidQuorum(uint8,uint256)"
+    meaning = "A quorum is odd, and no more than the panel's operators"
+    fields = ("quorum", "operators")
+
+
 class InvalidShortString(ContractError):
     """OpenZeppelin's InvalidShortString."""
 
@@ -447,6 +471,14 @@ class InvalidTick(ContractError):
     signature = "InvalidTick(uint256)"
     meaning = "Ticks run from 1 to 1023"
     fields = ("tick",)
+
+
+class InvalidTolerance(ContractError):
+    """A tolerance above the whole."""
+
+    signature = "InvalidTolerance(uint16,uint256)"
+    meaning = "A tolerance above the whole"
+    fields = ("toleranceBp", "maximumBp")
 
 
 class KeyInUse(ContractError):
@@ -529,6 +561,14 @@ class NotEnoughGrid(ContractError):
     fields = ("account", "energyWh", "freeWh")
 
 
+class NotOnPanel(ContractError):
+    """Only operators of the panel answer requests for data."""
+
+    signature = "NotOnPanel(address)"
+    meaning = "Only operators of the panel answer requests for data"
+    fields = ("account",)
+
+
 class NotOrderOwner(ContractError):
     """The order is of another account."""
 
@@ -583,6 +623,14 @@ class OrderNotOpen(ContractError):
     signature = "OrderNotOpen(uint256)"
     meaning = "The order does not exist, is cancelled, or its epoch has ended"
     fields = ("orderId",)
+
+
+class PanelUnchanged(ContractError):
+    """The operator is on the panel already, or was not on it."""
+
+    signature = "PanelUnchanged(address,bool)"
+    meaning = "The operator is on the panel already, or was not on it"
+    fields = ("operator", "active")
 
 
 class ReadingRefused(ContractError):
@@ -673,12 +721,36 @@ class TickNotRepresentable(ContractError):
     fields = ("tickWei",)
 
 
+class TooManyAnswers(ContractError):
+    """A request takes so many answers."""
+
+    signature = "TooManyAnswers(bytes32,uint256)"
+    meaning = "A request takes so many answers"
+    fields = ("requestId", "maximum")
+
+
+class TooManyKeys(ContractError):
+    """More P-256 keys than readings."""
+
+    signature = "TooManyKeys(uint256,uint256)"
+    meaning = "More P-256 keys than readings"
+    fields = ("keys", "readings")
+
+
 class TooManyMeters(ContractError):
     """A participant has at most 10 meters."""
 
     signature = "TooManyMeters(address,uint256)"
     meaning = "A participant has at most 10 meters"
     fields = ("owner", "maximum")
+
+
+class TooManyOperators(ContractError):
+    """The panel has so many seats."""
+
+    signature = "TooManyOperators(uint256)"
+    meaning = "The panel has so many seats"
+    fields = ("maximum",)
 
 
 class TooManyOrders(ContractError):
@@ -789,7 +861,9 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     AddressEmptyCode.signature: AddressEmptyCode,
     AllowanceBelowZero.signature: AllowanceBelowZero,
     AlreadyRegistered.signature: AlreadyRegistered,
+    AnsweredAlready.signature: AnsweredAlready,
     CancelClosed.signature: CancelClosed,
+    DatumOutOfRange.signature: DatumOutOfRange,
     ECDSAInvalidSignature.signature: ECDSAInvalidSignature,
     ECDSAInvalidSignatureLength.signature: ECDSAInvalidSignatureLength,
     ECDSAInvalidSignatureS.signature: ECDSAInvalidSignatureS,
@@ -816,9 +890,11 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     InvalidOrder.signature: InvalidOrder,
     InvalidOrderCap.signature: InvalidOrderCap,
     InvalidQuantity.signature: InvalidQuantity,
+    InvalidQuorum.signature: InvalidQuorum,
     InvalidShortString.signature: InvalidShortString,
     InvalidStatus.signature: InvalidStatus,
     InvalidTick.signature: InvalidTick,
+    InvalidTolerance.signature: InvalidTolerance,
     KeyInUse.signature: KeyInUse,
     LengthMismatch.signature: LengthMismatch,
     MarketCapReached.signature: MarketCapReached,
@@ -829,6 +905,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     NoReadings.signature: NoReadings,
     NotAllowedToRequest.signature: NotAllowedToRequest,
     NotEnoughGrid.signature: NotEnoughGrid,
+    NotOnPanel.signature: NotOnPanel,
     NotOrderOwner.signature: NotOrderOwner,
     NotRegistered.signature: NotRegistered,
     NothingParked.signature: NothingParked,
@@ -836,6 +913,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     NothingToDo.signature: NothingToDo,
     NothingToRetire.signature: NothingToRetire,
     OrderNotOpen.signature: OrderNotOpen,
+    PanelUnchanged.signature: PanelUnchanged,
     ReadingRefused.signature: ReadingRefused,
     ReentrancyGuardReentrantCall.signature: ReentrancyGuardReentrantCall,
     RegisterOutOfRange.signature: RegisterOutOfRange,
@@ -847,7 +925,10 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     StringTooLong.signature: StringTooLong,
     TickFull.signature: TickFull,
     TickNotRepresentable.signature: TickNotRepresentable,
+    TooManyAnswers.signature: TooManyAnswers,
+    TooManyKeys.signature: TooManyKeys,
     TooManyMeters.signature: TooManyMeters,
+    TooManyOperators.signature: TooManyOperators,
     TooManyOrders.signature: TooManyOrders,
     TooManyRequests.signature: TooManyRequests,
     UnexpectedAmountReceived.signature: UnexpectedAmountReceived,
