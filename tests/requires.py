@@ -5,6 +5,7 @@ With BUSBAR_REQUIRE=all, as in continuous integration, the test fails instead.
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -21,9 +22,13 @@ def needs_program(program: str, *, apt: str) -> str:
     scripts/apt-packages.txt as well.
     """
     found = shutil.which(program)
-    if found is not None:
-        return found
-    reason = f"{program} is missing: apt-get install {apt}"
+    if found is None:
+        cannot_run(f"{program} is missing: apt-get install {apt}")
+    return found
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skips the test that asks, or fails it where everything is required."""
     if everything_required():
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
