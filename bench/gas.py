@@ -29,6 +29,7 @@ from busbar import errors, tools
 from busbar.chain import TRANSACTION_GAS_CAP, KeySigner
 from busbar.devnet import Devnet
 from busbar.orders import Order, Side
+from busbar.readings import KeyType
 from busbar.units import GRID_WEI_PER_WH, MAX_TICK, Asset
 
 FOLDER = Path(__file__).resolve().parent
@@ -47,12 +48,15 @@ ROUNDS = 4
 ORDERS_IN_A_CALL = 100
 BYTES_OF_A_TRANSACTION = 128 * 1024
 """Largest transaction that public nodes pass on."""
-BYTES_OF_A_READING = 192
+BYTES_OF_A_READING = {KeyType.SECP256K1: 192, KeyType.P256: 256}
+"""With the public key that a P-256 signature needs beside it."""
 
 ORDER_TARGET, HUNDRED_TARGET, LADDER_TARGET = 48_000, 9_000, 5_000
 RELAYED_TARGET, UNSORTED_TARGET, UNDER_ONE_SIGNATURE_TARGET = 16_000, 19_000, 5_000
 CANCEL_TARGET, CLEAR_TARGET = 42_000, 150_000
 EXPORT_TARGET, IMPORT_TARGET = 25_000, 30_000
+P256_ALLOWANCE = 5_000
+"""What a reading may cost more for being of a P-256 meter."""
 
 
 SMALL_CROWD = 24
@@ -102,11 +106,11 @@ class Profile:
     random_books: int
     largest_batch: bool
 
-    @property
-    def meters(self) -> int:
+    def meters(self, curve: KeyType) -> int:
         """Meters with an owner each."""
         widest = max(*self.reading_batches, *self.retire_counts)
-        return max(widest, (BYTES_OF_A_TRANSACTION - 512) // BYTES_OF_A_READING) if self.largest_batch else widest
+        fit = (BYTES_OF_A_TRANSACTION - 512) // BYTES_OF_A_READING[curve]
+        return max(widest, fit) if self.largest_batch else widest
 
     def reading_sizes(self) -> Iterator[tuple[str, int]]:
         """Sizes of batches by name; the largest is found by measuring."""
@@ -149,8 +153,12 @@ READINGS = {
     "import": Growth("import only", 500, 0, IMPORT_TARGET),
     "both": Growth("import and export", 500, 700, IMPORT_TARGET),
 }
+P256_READINGS = ("export", "both")
+"""Kinds of readings that are measured for P-256 meters, too."""
 READING_TIMES = START + 10_000, START + 20_000
 """When the first and the later readings are measured: a time is in the calldata, so no number of meters may move it."""
+EARLIER_READINGS = 2
+"""Readings of each meter before the steady ones."""
 MEASURED_BATCH = "100"
 """The size of batch that the targets are for."""
 
@@ -219,6 +227,11 @@ def rows(profile: Profile) -> list[Row]:
             goal = growth.target if size in (MEASURED_BATCH, "largest") else None
             was = "27k" if kind == "export" and size == MEASURED_BATCH else ""
             found.append(Row(f"readings/{kind}/{size}", f"readings, {growth.title}, {size} a batch", count, goal, was))
+    for kind in P256_READINGS:
+        for size, count in profile.reading_sizes():
+            goal = READINGS[kind].target + P256_ALLOWANCE if size in (MEASURED_BATCH, "largest") else None
+            title = f"P-256 readings, {READINGS[kind].title}, {size} a batch"
+            found.append(Row(f"readings/p256/{kind}/{size}", title, count, goal))
     found += [
         Row(f"readings/duplicate/{n}", f"readings, duplicates skipped, {n} a batch", n) for n in profile.reading_batches
     ]
@@ -485,53 +498,62 @@ class Measurement:
     # ---- readings
 
     def readings(self) -> None:
-        """Readings of meters with an owner each, and retiring what they import."""
+        """Readings of meters with an owner each, of either curve, and retiring what they import."""
         market, profile = self.market, self.profile
         with market.undone():
-            owners = market.participants("owner", profile.meters)
-            meters = market.assign_meters(owners)
-            market.to_time(READING_TIMES[0])
-            cold = {(kind, n): self._reading(meters, kind, n, 0) for kind in READINGS for n in profile.reading_batches}
-            earlier = 2
-            for age in range(1, earlier + 1):
-                for i in range(0, len(meters), ORDERS_IN_A_CALL):
-                    market.submit(market.read(meters[i : i + ORDERS_IN_A_CALL], 500 * age, 700 * age))
-            market.to_time(READING_TIMES[1])
-            for kind in READINGS:
-                steady = {n: self._reading(meters, kind, n, earlier) for n in profile.reading_batches}
-                for n, gas in steady.items():
-                    self.found[f"readings/{kind}/{n}"] = Gas(cold[kind, n], gas)
-                if profile.largest_batch:
-                    count, gas = self._largest(meters, kind, earlier, max(steady), steady[max(steady)])
-                    self.counts[f"readings/{kind}/largest"] = count
-                    self.found[f"readings/{kind}/largest"] = Gas(None, gas)
+            self._readings(P256_READINGS, KeyType.P256, "readings/p256")
+        with market.undone():
+            owners, meters = self._readings(tuple(READINGS), KeyType.SECP256K1, "readings")
             for n in profile.reading_batches:
                 with market.undone():
-                    again = market.read(meters[:n], 500 * earlier + 500, 700 * earlier + 700)
+                    again = market.read(meters[:n], 500 * EARLIER_READINGS + 500, 700 * EARLIER_READINGS + 700)
                     market.submit(again)
                     self.found[f"readings/duplicate/{n}"] = Gas(None, market.submit(again))
             for n in profile.retire_counts:
                 with market.undone():
                     self.found[f"retire/{n}"] = Gas(None, market.retire_for(owners[:n]))
 
-    def _reading(self, meters: Sequence[str], kind: str, count: int, earlier: int) -> int:
-        gas = self._try_reading(meters, kind, count, earlier)
+    def _readings(self, kinds: Sequence[str], curve: KeyType, name: str) -> tuple[Sequence[KeySigner], Sequence[str]]:
+        """Readings of meters of one curve; gives the owners and their meters."""
+        market, profile, earlier = self.market, self.profile, EARLIER_READINGS
+        owners = market.participants("owner", profile.meters(curve))
+        meters = market.assign_meters(owners, curve)
+        market.to_time(READING_TIMES[0])
+        cold = {(kind, n): self._reading(meters, kind, n, 0, curve) for kind in kinds for n in profile.reading_batches}
+        for age in range(1, earlier + 1):
+            for i in range(0, len(meters), ORDERS_IN_A_CALL):
+                market.submit(market.read(meters[i : i + ORDERS_IN_A_CALL], 500 * age, 700 * age, curve))
+        market.to_time(READING_TIMES[1])
+        for kind in kinds:
+            steady = {n: self._reading(meters, kind, n, earlier, curve) for n in profile.reading_batches}
+            for n, gas in steady.items():
+                self.found[f"{name}/{kind}/{n}"] = Gas(cold[kind, n], gas)
+            if profile.largest_batch:
+                count, gas = self._largest(meters, kind, earlier, curve, max(steady), steady[max(steady)])
+                self.counts[f"{name}/{kind}/largest"] = count
+                self.found[f"{name}/{kind}/largest"] = Gas(None, gas)
+        return owners, meters
+
+    def _reading(self, meters: Sequence[str], kind: str, count: int, earlier: int, curve: KeyType) -> int:
+        gas = self._try_reading(meters, kind, count, earlier, curve)
         if gas is None:
             raise errors.BusbarError(f"{count} readings do not fit a transaction")
         return gas
 
-    def _try_reading(self, meters: Sequence[str], kind: str, count: int, earlier: int) -> int | None:
+    def _try_reading(self, meters: Sequence[str], kind: str, count: int, earlier: int, curve: KeyType) -> int | None:
         growth = READINGS[kind]
         imported, exported = 500 * earlier + growth.import_wh, 700 * earlier + growth.export_wh
-        return self.market.fits(self.market.read(meters[:count], imported, exported))
+        return self.market.fits(self.market.read(meters[:count], imported, exported, curve))
 
-    def _largest(self, meters: Sequence[str], kind: str, earlier: int, count: int, gas: int) -> tuple[int, int]:
+    def _largest(
+        self, meters: Sequence[str], kind: str, earlier: int, curve: KeyType, count: int, gas: int
+    ) -> tuple[int, int]:
         """The largest batch that fits a transaction, and its gas; from one that does."""
         rate = gas // count
         while count < len(meters):
             step, found = min(len(meters) - count, (TRANSACTION_GAS_CAP - gas) // rate), None
             while step > 0 and found is None:
-                found = self._try_reading(meters, kind, count + step, earlier)
+                found = self._try_reading(meters, kind, count + step, earlier, curve)
                 step = step // 2 if found is None else step
             if found is None:
                 break

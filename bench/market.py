@@ -14,7 +14,7 @@ from busbar.chain import Call, Chain, KeySigner, Outcome, create_orders_call, en
 from busbar.deployment import Parameters, deploy, parameters_path
 from busbar.devnet import Devnet, dev_signer
 from busbar.orders import Order, Side, order_id
-from busbar.readings import Reading, SignedReading, meter_id_bytes, sign
+from busbar.readings import KeyType, Reading, SignedReading, meter_id_bytes
 from busbar.signing import Bundle, SignedBundle
 from busbar.units import GRID_WEI_PER_WH, Asset
 
@@ -27,6 +27,8 @@ BAHT = 10**18
 
 FIRST_IMPORT_WH, FIRST_EXPORT_WH = 5_000_000, 3_000_000
 """Registers of every meter when it is assigned."""
+_METER_PREFIX = {KeyType.SECP256K1: "BENCH", KeyType.P256: "P-256"}
+"""How ids of meters begin, by the curve of their key; of one length, as an id is calldata."""
 RATED_W = 10**9
 """Rated power of every meter: no growth is implausible."""
 
@@ -148,9 +150,9 @@ class BenchMarket:
             return self.issuer, Call("BahtToken", "issue", args)
         return self.minter, Call("GridToken", "mint", args)
 
-    def assign_meters(self, owners: Sequence[KeySigner]) -> list[str]:
-        """A prosumer's meter for each owner; its key is that of its id."""
-        meter_ids = [f"BENCH-{i:06}" for i in range(len(owners))]
+    def assign_meters(self, owners: Sequence[KeySigner], curve: KeyType = KeyType.SECP256K1) -> list[str]:
+        """A prosumer's meter for each owner; its key, on this curve, is that of its id."""
+        meter_ids = [f"{_METER_PREFIX[curve]}-{i:06}" for i in range(len(owners))]
         calls = [
             Call(
                 "Registry",
@@ -158,7 +160,7 @@ class BenchMarket:
                 (
                     meter_id_bytes(meter_id),
                     (
-                        *(owner.address, KeySigner.from_key(key(meter_id)).address, 0, 1, 1),
+                        *(owner.address, curve.address(key(meter_id)), curve, 1, 1),
                         *(RATED_W, RATED_W, FIRST_IMPORT_WH, FIRST_EXPORT_WH),
                     ),
                 ),
@@ -222,12 +224,14 @@ class BenchMarket:
         """The AMI service submits readings in one call."""
         return self.chain.send(self.minter, self.chain.submit_readings_call(readings)).gas_used
 
-    def read(self, meter_ids: Sequence[str], import_wh: int, export_wh: int) -> list[SignedReading]:
+    def read(
+        self, meter_ids: Sequence[str], import_wh: int, export_wh: int, curve: KeyType = KeyType.SECP256K1
+    ) -> list[SignedReading]:
         """Readings as of a fresh block of meters whose registers have grown by so much since they were assigned."""
         self.devnet.mine()
         at = self.chain.head().timestamp
         return [
-            sign(
+            curve.sign(
                 Reading(meter_id, at, FIRST_IMPORT_WH + import_wh, FIRST_EXPORT_WH + export_wh),
                 self.chain.meter_domain,
                 key(meter_id),

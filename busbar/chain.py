@@ -1088,7 +1088,9 @@ class Chain:
     # ------------------------------------------------------------------- verbs
 
     def submit_readings_call(self, readings: Sequence[SignedReading]) -> Call:
-        """The call that takes signed readings in."""
+        """The call that takes signed readings in: those of P-256 meters last, each with its public key."""
+        ordered = sorted(readings, key=lambda s: bool(s.public_key))
+        keys = [(s.public_key[:32], s.public_key[32:]) for s in ordered if s.public_key]
         entries = [
             (
                 meter_id_bytes(s.reading.meter_id),
@@ -1098,9 +1100,9 @@ class Chain:
                 s.r,
                 s.vs,
             )
-            for s in readings
+            for s in ordered
         ]
-        return Call("Metering", "submitReadings", (entries,), label="readings")
+        return Call("Metering", "submitReadings", (entries, keys), label="readings")
 
 
 def readings_in(data: bytes) -> list[SignedReading]:

@@ -13,11 +13,11 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from eth_utils.abi import abi_to_signature
 from eth_utils.crypto import keccak
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from web3 import Web3
 
 from busbar import errors, tools
@@ -79,6 +79,9 @@ CONTRACT_ROLES: tuple[tuple[str, str], ...] = (
 MAX_ORDER_CAP = 2**24 - 1
 """As in contracts/libraries/Zones.sol."""
 
+MAX_OPERATORS = 15
+"""As in contracts/OracleClient.sol."""
+
 BUILT_IN_MONEY = "BahtToken"
 """The quote token that is deployed with the market, unless the parameters name another."""
 
@@ -111,6 +114,20 @@ class ZoneParameters(_Model):
     order_cap: int = Field(10_000, ge=0, le=MAX_ORDER_CAP)
 
 
+class PanelParameters(_Model):
+    """How the oracle operators decide a datum together: see IOracleClient."""
+
+    quorum: int = Field(1, ge=1, le=MAX_OPERATORS)
+    tolerance_bp: int = Field(1_000, ge=0, le=10_000)
+
+    @field_validator("quorum")
+    @classmethod
+    def _odd(cls, quorum: int) -> int:
+        if quorum % 2 == 0:
+            raise ValueError("a quorum is odd, so that its median is one of the answers")
+        return quorum
+
+
 class RoleHolders(_Model):
     """Accounts by role: addresses, or `dev:N` on the development chain."""
 
@@ -130,7 +147,17 @@ class Parameters(_Model):
     url: str
     market: MarketParameters = MarketParameters()
     zones: list[ZoneParameters] = [ZoneParameters(id=1)]
+    panel: PanelParameters = PanelParameters()
     roles: RoleHolders
+
+    @model_validator(mode="after")
+    def _panel_is_staffed(self) -> Self:
+        operators = len(self.roles.oracle_operators)
+        if operators > MAX_OPERATORS:
+            raise ValueError(f"{operators} oracle operators are more than the {MAX_OPERATORS} of a panel")
+        if operators and self.panel.quorum > operators:
+            raise ValueError(f"a quorum of {self.panel.quorum} is more than the {operators} oracle operators")
+        return self
 
     @field_validator("zones")
     @classmethod
@@ -158,8 +185,8 @@ class Parameters(_Model):
             raise DeploymentError(f"{path}: {problem}") from None
         except ValidationError as problem:
             first = problem.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise DeploymentError(f"{path}: {where}: {first['msg']}") from None
+            where = "".join(f"{part}." for part in first["loc"])[:-1]
+            raise DeploymentError(f"{path}: {where}{': ' * bool(where)}{first['msg']}") from None
 
     def holders(self, chain_id: int) -> list[tuple[str, str]]:
         """(role, address) for every account that is given a role besides the regulator."""
@@ -332,12 +359,14 @@ class _Plan:
         market: The market's parameters as they are recorded; genesis in Unix seconds.
         zones: Zones to open.
         holders: (role, address) besides the regulator's.
+        panel: How the oracle operators decide.
     """
 
     market: dict[str, Any]
     zones: Sequence[ZoneParameters]
     regulator: str
     holders: Sequence[tuple[str, str]]
+    panel: PanelParameters
 
 
 @dataclass(slots=True)
@@ -385,6 +414,7 @@ def deploy(
     _set_permissions(step)
     _grant_roles(step, plan)
     _revoke_roles(step, plan)
+    _seat_panel(step, plan)
     _hand_over(step, plan)
     if not record.complete:
         record.complete = True
@@ -402,7 +432,7 @@ def _plan(chain: Chain, parameters: Parameters) -> _Plan:
             raise DeploymentError(f"the quote token {token} is no contract on chain {chain.chain_id}")
         market["quote_token"] = token
     regulator = resolve(parameters.roles.regulator, chain.chain_id)
-    return _Plan(market, parameters.zones, regulator, parameters.holders(chain.chain_id))
+    return _Plan(market, parameters.zones, regulator, parameters.holders(chain.chain_id), parameters.panel)
 
 
 def _genesis(market: MarketParameters, now: int) -> int:
@@ -574,6 +604,22 @@ def _deployers(step: _Step) -> list[str]:
     """Who began the deployment, and who goes on with it."""
     (first,) = step.record.contracts["Authority"]["arguments"]
     return list(dict.fromkeys([first, step.signer.address]))
+
+
+def _seat_panel(step: _Step, plan: _Plan) -> None:
+    """Oracle operators answer for data together: those that the parameters name, and nobody else."""
+    wanted = [address for role, address in plan.holders if role == "oracle operator"]
+    seated, quorum, tolerance_bp = step.chain.view("OracleClient", "panel")
+    for operator in wanted:
+        if operator not in seated:
+            _change(step, Call("OracleClient", "setOperator", (operator, True)), f"{operator} joined the oracle panel")
+    chosen = (plan.panel.quorum, plan.panel.tolerance_bp)
+    if wanted and (quorum, tolerance_bp) != chosen:
+        call = Call("OracleClient", "setPanel", chosen)
+        _change(step, call, f"oracle panel: quorum {chosen[0]}, tolerance {chosen[1]} basis points")
+    for operator in seated:
+        if wanted and operator not in wanted:
+            _change(step, Call("OracleClient", "setOperator", (operator, False)), f"{operator} left the oracle panel")
 
 
 def _hand_over(step: _Step, plan: _Plan) -> None:

@@ -218,6 +218,14 @@ class AlreadyRegistered(ContractError):
     fields = ("account",)
 
 
+class AnsweredAlready(ContractError):
+    """An operator answers a request once."""
+
+    signature = "AnsweredAlready(bytes32,address)"
+    meaning = "An operator answers a request once"
+    fields = ("requestId", "operator")
+
+
 class BadSignature(ContractError):
     """The account did not sign this."""
 
@@ -240,6 +248,14 @@ class CancelClosed(ContractError):
     signature = "CancelClosed(uint256,uint256)"
     meaning = "Cancelling closes `cutoffSeconds` before the epoch's end"
     fields = ("orderId", "cutoffSeconds")
+
+
+class DatumOutOfRange(ContractError):
+    """The number does not fit 96 bits."""
+
+    signature = "DatumOutOfRange(bytes32,int256)"
+    meaning = "The number does not fit 96 bits"
+    fields = ("requestId", "value")
 
 
 class DeadlinePassed(ContractError):
@@ -476,6 +492,14 @@ class InvalidQuantity(ContractError):
     fields = ("quantityWh",)
 
 
+class InvalidQuorum(ContractError):
+    """A quorum is odd, and no more than the panel's operators."""
+
+    signature = "InvalidQuorum(uint8,uint256)"
+    meaning = "A quorum is odd, and no more than the panel's operators"
+    fields = ("quorum", "operators")
+
+
 class InvalidShortString(ContractError):
     """OpenZeppelin's InvalidShortString."""
 
@@ -498,6 +522,14 @@ class InvalidTick(ContractError):
     signature = "InvalidTick(uint256)"
     meaning = "Ticks run from 1 to 1023"
     fields = ("tick",)
+
+
+class InvalidTolerance(ContractError):
+    """A tolerance above the whole."""
+
+    signature = "InvalidTolerance(uint16,uint256)"
+    meaning = "A tolerance above the whole"
+    fields = ("toleranceBp", "maximumBp")
 
 
 class KeyInUse(ContractError):
@@ -588,6 +620,14 @@ class NotEnoughGrid(ContractError):
     fields = ("account", "energyWh", "freeWh")
 
 
+class NotOnPanel(ContractError):
+    """Only operators of the panel answer requests for data."""
+
+    signature = "NotOnPanel(address)"
+    meaning = "Only operators of the panel answer requests for data"
+    fields = ("account",)
+
+
 class NotOrderOwner(ContractError):
     """The order is of another account."""
 
@@ -667,6 +707,14 @@ class OutsideEpochs(ContractError):
     signature = "OutsideEpochs(uint256,uint256,uint256)"
     meaning = "The bundle was signed for other epochs"
     fields = ("epoch", "firstEpoch", "lastEpoch")
+
+
+class PanelUnchanged(ContractError):
+    """The operator is on the panel already, or was not on it."""
+
+    signature = "PanelUnchanged(address,bool)"
+    meaning = "The operator is on the panel already, or was not on it"
+    fields = ("operator", "active")
 
 
 class ReadingRefused(ContractError):
@@ -758,12 +806,36 @@ class TickNotRepresentable(ContractError):
     fields = ("tickWei",)
 
 
+class TooManyAnswers(ContractError):
+    """A request takes so many answers."""
+
+    signature = "TooManyAnswers(bytes32,uint256)"
+    meaning = "A request takes so many answers"
+    fields = ("requestId", "maximum")
+
+
+class TooManyKeys(ContractError):
+    """More P-256 keys than readings."""
+
+    signature = "TooManyKeys(uint256,uint256)"
+    meaning = "More P-256 keys than readings"
+    fields = ("keys", "readings")
+
+
 class TooManyMeters(ContractError):
     """A participant has at most 10 meters."""
 
     signature = "TooManyMeters(address,uint256)"
     meaning = "A participant has at most 10 meters"
     fields = ("owner", "maximum")
+
+
+class TooManyOperators(ContractError):
+    """The panel has so many seats."""
+
+    signature = "TooManyOperators(uint256)"
+    meaning = "The panel has so many seats"
+    fields = ("maximum",)
 
 
 class TooManyOrders(ContractError):
@@ -874,9 +946,11 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     AddressEmptyCode.signature: AddressEmptyCode,
     AllowanceBelowZero.signature: AllowanceBelowZero,
     AlreadyRegistered.signature: AlreadyRegistered,
+    AnsweredAlready.signature: AnsweredAlready,
     BadSignature.signature: BadSignature,
     BatchTooLarge.signature: BatchTooLarge,
     CancelClosed.signature: CancelClosed,
+    DatumOutOfRange.signature: DatumOutOfRange,
     DeadlinePassed.signature: DeadlinePassed,
     ECDSAInvalidSignature.signature: ECDSAInvalidSignature,
     ECDSAInvalidSignatureLength.signature: ECDSAInvalidSignatureLength,
@@ -905,9 +979,11 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     InvalidOrder.signature: InvalidOrder,
     InvalidOrderCap.signature: InvalidOrderCap,
     InvalidQuantity.signature: InvalidQuantity,
+    InvalidQuorum.signature: InvalidQuorum,
     InvalidShortString.signature: InvalidShortString,
     InvalidStatus.signature: InvalidStatus,
     InvalidTick.signature: InvalidTick,
+    InvalidTolerance.signature: InvalidTolerance,
     KeyInUse.signature: KeyInUse,
     LengthMismatch.signature: LengthMismatch,
     MalformedBatch.signature: MalformedBatch,
@@ -919,6 +995,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     NoReadings.signature: NoReadings,
     NotAllowedToRequest.signature: NotAllowedToRequest,
     NotEnoughGrid.signature: NotEnoughGrid,
+    NotOnPanel.signature: NotOnPanel,
     NotOrderOwner.signature: NotOrderOwner,
     NotRegistered.signature: NotRegistered,
     NothingParked.signature: NothingParked,
@@ -929,6 +1006,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     OtherOrder.signature: OtherOrder,
     OtherZone.signature: OtherZone,
     OutsideEpochs.signature: OutsideEpochs,
+    PanelUnchanged.signature: PanelUnchanged,
     ReadingRefused.signature: ReadingRefused,
     ReentrancyGuardReentrantCall.signature: ReentrancyGuardReentrantCall,
     RegisterOutOfRange.signature: RegisterOutOfRange,
@@ -940,7 +1018,10 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     StringTooLong.signature: StringTooLong,
     TickFull.signature: TickFull,
     TickNotRepresentable.signature: TickNotRepresentable,
+    TooManyAnswers.signature: TooManyAnswers,
+    TooManyKeys.signature: TooManyKeys,
     TooManyMeters.signature: TooManyMeters,
+    TooManyOperators.signature: TooManyOperators,
     TooManyOrders.signature: TooManyOrders,
     TooManyRequests.signature: TooManyRequests,
     UnexpectedAmountReceived.signature: UnexpectedAmountReceived,

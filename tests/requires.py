@@ -6,6 +6,7 @@ With BUSBAR_REQUIRE=all, as in continuous integration, the test fails instead.
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -23,9 +24,13 @@ def needs_program(program: str, *, apt: str, folders: str = "") -> str:
     """
     elsewhere = sorted(Path("/").glob(folders.lstrip("/")), reverse=True) if folders else []
     found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, elsewhere)]))
-    if found is not None:
-        return found
-    reason = f"{program} is missing: apt-get install {apt}"
+    if found is None:
+        cannot_run(f"{program} is missing: apt-get install {apt}")
+    return found
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skips the test that asks, or fails it where everything is required."""
     if everything_required():
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

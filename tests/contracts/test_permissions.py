@@ -24,6 +24,8 @@ BY_ROLE = {
 """Restricted functions and the role that may call them."""
 
 ADMIN_ONLY = {
+    ("OracleClient", "setOperator"),
+    ("OracleClient", "setPanel"),
     ("Trading", "openZone"),
     ("Trading", "setOrderCap"),
     ("Trading", "setPaused"),

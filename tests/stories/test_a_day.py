@@ -471,7 +471,7 @@ def test_a_day__solar_noon_evening_peak_a_wrong_meter_and_a_missing_keeper(day):
     new_key = bytes([9]) * 32
     new_address = type(market.actors.producer).from_key(new_key).address
     imported, _ = day.registers["CINEMA"]
-    swap = (meter_id_bytes("CINEMA"), new_address, imported + 5, 0, 17, 0)
+    swap = (meter_id_bytes("CINEMA"), new_address, 0, imported + 5, 0, 17, 0)
     market.chain.send(market.actors.distributor, Call("Registry", "replaceMeter", swap))
     day.keys["CINEMA"] = new_key
     day.registers["CINEMA"] = (17, 0)
