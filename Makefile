@@ -6,7 +6,10 @@ SHELL := /bin/sh
 MAKEFLAGS += -j2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench-gas mutants chaos setup compile devnet lock clean
+
+STEPS ?= 60000
+
+.PHONY: help run test check bench-gas mutants machine chaos setup compile devnet lock clean
 
 STAMPS := .cache/stamps
 PY := .venv/bin/python
@@ -37,6 +40,10 @@ chaos: $(STAMPS)/setup $(STAMPS)/compile ## disturb a running market 67 times in
 
 mutants: $(STAMPS)/compile ## plant bugs in copies of the checkout and see that a test catches each
 	@$(PY) scripts/mutants.py $(ARGS)
+
+machine: $(STAMPS)/setup $(STAMPS)/compile ## run the state machine for STEPS steps (60,000): every verb in any order
+	@BUSBAR_MACHINE_EXAMPLES=$$(( $(STEPS) / 60 )) .venv/bin/pytest -q -p no:ape_test $(ARGS) \
+		tests/machines/test_market_revm.py -k any_sequence_of_verbs
 
 setup: $(STAMPS)/setup ## install everything into this folder, nothing outside it
 

@@ -29,6 +29,7 @@ from busbar import errors, tools
 from busbar.chain import TRANSACTION_GAS_CAP, KeySigner
 from busbar.devnet import Devnet
 from busbar.orders import Order, Side
+from busbar.readings import KeyType
 from busbar.units import GRID_WEI_PER_WH, MAX_TICK, Asset
 
 FOLDER = Path(__file__).resolve().parent
@@ -47,11 +48,15 @@ ROUNDS = 4
 ORDERS_IN_A_CALL = 100
 BYTES_OF_A_TRANSACTION = 128 * 1024
 """Largest transaction that public nodes pass on."""
-BYTES_OF_A_READING = 192
+BYTES_OF_A_READING = {KeyType.SECP256K1: 192, KeyType.P256: 256}
+"""With the public key that a P-256 signature needs beside it."""
 
 ORDER_TARGET, HUNDRED_TARGET, LADDER_TARGET = 48_000, 9_000, 5_000
+RELAYED_TARGET, UNSORTED_TARGET, UNDER_ONE_SIGNATURE_TARGET = 16_000, 19_000, 5_000
 CANCEL_TARGET, CLEAR_TARGET = 42_000, 150_000
 EXPORT_TARGET, IMPORT_TARGET = 25_000, 30_000
+P256_ALLOWANCE = 5_000
+"""What a reading may cost more for being of a P-256 meter."""
 
 
 SMALL_CROWD = 24
@@ -95,14 +100,17 @@ class Profile:
     tick_counts: tuple[int, ...]
     reading_batches: tuple[int, ...]
     retire_counts: tuple[int, ...]
+    relayed_batches: tuple[int, ...]
+    relayed_orders: tuple[tuple[int, int], ...]
+    """Participants in a batch, and orders of each under one signature."""
     random_books: int
     largest_batch: bool
 
-    @property
-    def meters(self) -> int:
+    def meters(self, curve: KeyType) -> int:
         """Meters with an owner each."""
         widest = max(*self.reading_batches, *self.retire_counts)
-        return max(widest, (BYTES_OF_A_TRANSACTION - 512) // BYTES_OF_A_READING) if self.largest_batch else widest
+        fit = (BYTES_OF_A_TRANSACTION - 512) // BYTES_OF_A_READING[curve]
+        return max(widest, fit) if self.largest_batch else widest
 
     def reading_sizes(self) -> Iterator[tuple[str, int]]:
         """Sizes of batches by name; the largest is found by measuring."""
@@ -111,8 +119,23 @@ class Profile:
             yield "largest", 0
 
 
-WHOLE = Profile((10, 100, 1_000, 10_000, 100_000), (1, 10, 100, MAX_TICK), (1, 10, 100), (1, 21, 100), 60, True)
-QUICK = Profile((10, 100), (1, 10), (1, 10), (1,), 0, False)
+RELAYED = (1, 2, 10, 100, 500)
+RELAYED_ORDERS = ((100, 2), (100, 4), (1, 100), (20, 100))
+WAITING_ORDERS = 10_000
+"""Orders in a relay's hands from which a sorted batch is cut: that many, over all ticks."""
+UNSORTED_BATCH = 100
+
+WHOLE = Profile(
+    (10, 100, 1_000, 10_000, 100_000),
+    (1, 10, 100, MAX_TICK),
+    (1, 10, 100),
+    (1, 21, 100),
+    RELAYED,
+    RELAYED_ORDERS,
+    60,
+    True,
+)
+QUICK = Profile((10, 100), (1, 10), (1, 10), (1,), (1, 10), ((10, 2),), 0, False)
 """Seconds, for a test and for a first look; measures the same way, so its figures are the same."""
 
 
@@ -130,8 +153,12 @@ READINGS = {
     "import": Growth("import only", 500, 0, IMPORT_TARGET),
     "both": Growth("import and export", 500, 700, IMPORT_TARGET),
 }
+P256_READINGS = ("export", "both")
+"""Kinds of readings that are measured for P-256 meters, too."""
 READING_TIMES = START + 10_000, START + 20_000
 """When the first and the later readings are measured: a time is in the calldata, so no number of meters may move it."""
+EARLIER_READINGS = 2
+"""Readings of each meter before the steady ones."""
 MEASURED_BATCH = "100"
 """The size of batch that the targets are for."""
 
@@ -140,6 +167,9 @@ HUNDREDS = {
     "random_both_sides": "random ticks, both sides",
     "ladder": "adjacent ticks",
 }
+
+
+UNSORTED = {"one_side": "one side", "both_sides": "both sides"}
 
 
 def rows(profile: Profile) -> list[Row]:
@@ -157,6 +187,19 @@ def rows(profile: Profile) -> list[Row]:
     for name, title in HUNDREDS.items():
         target, prototype = (LADDER_TARGET, "4-5k") if name == "ladder" else (HUNDRED_TARGET, "8.9k")
         found.append(Row(f"hundred/{name}", f"100 orders, {title}", ORDERS_IN_A_CALL, target, prototype))
+    for n in profile.relayed_batches:
+        title = f"relayed order, sorted, {n} a batch"
+        found.append(
+            Row(f"relayed/sorted/{n}", title, n, RELAYED_TARGET if n >= UNSORTED_BATCH else None, "12.4-15.1k")
+        )
+    if UNSORTED_BATCH in profile.relayed_batches:
+        for name, title in UNSORTED.items():
+            full = f"relayed order, unsorted, {title}, {UNSORTED_BATCH} a batch"
+            found.append(Row(f"relayed/unsorted/{name}", full, UNSORTED_BATCH, UNSORTED_TARGET))
+    for people, n in profile.relayed_orders:
+        title = f"relayed, {n} orders a signature, {people} a batch"
+        goal, was = (UNDER_ONE_SIGNATURE_TARGET, "4.0-4.9k") if n == ORDERS_IN_A_CALL else (None, "")
+        found.append(Row(f"relayed/bundles/{people}x{n}", title, people * n, goal, was))
     found += [
         Row("cancel/first", "cancel an account's first order", 1, CANCEL_TARGET, "33-43k"),
         Row("cancel/further", "cancel a further order", 1, CANCEL_TARGET, "33-43k"),
@@ -184,6 +227,11 @@ def rows(profile: Profile) -> list[Row]:
             goal = growth.target if size in (MEASURED_BATCH, "largest") else None
             was = "27k" if kind == "export" and size == MEASURED_BATCH else ""
             found.append(Row(f"readings/{kind}/{size}", f"readings, {growth.title}, {size} a batch", count, goal, was))
+    for kind in P256_READINGS:
+        for size, count in profile.reading_sizes():
+            goal = READINGS[kind].target + P256_ALLOWANCE if size in (MEASURED_BATCH, "largest") else None
+            title = f"P-256 readings, {READINGS[kind].title}, {size} a batch"
+            found.append(Row(f"readings/p256/{kind}/{size}", title, count, goal))
     found += [
         Row(f"readings/duplicate/{n}", f"readings, duplicates skipped, {n} a batch", n) for n in profile.reading_batches
     ]
@@ -247,6 +295,7 @@ class Measurement:
             ("orders", self.orders),
             ("first orders that clear", self.clearing_orders),
             ("100 orders in a call", self.hundreds),
+            ("relayed bundles", self.relayed),
             ("cancels", self.cancels),
             ("settlement", self.settlement),
             ("readings", self.readings),
@@ -353,6 +402,37 @@ class Measurement:
                 gas = market.enter(subject, orders)
         return gas
 
+    def relayed(self) -> None:
+        """Signed bundles in batches; each epoch trades, so each order settles one of the epoch before."""
+        market, profile = self.market, self.profile
+        widest = max(*profile.relayed_batches, *(people for people, _ in profile.relayed_orders))
+        with market.undone():
+            people = market.participants("signer", widest)
+            market.fund(people)
+            Crowd(market, SMALL_CROWD).warm()
+            for n in profile.relayed_batches:
+                batch = [[waiting(i)] for i in range(n)]
+                self.found[f"relayed/sorted/{n}"] = Gas(None, self._relayed(people, lambda _, batch=batch: batch))
+            for count, n in profile.relayed_orders:
+                ladders = [[ladder_order(i, j) for j in range(n)] for i in range(count)]
+                gas = self._relayed(people, lambda _, batch=ladders: batch)
+                self.found[f"relayed/bundles/{count}x{n}"] = Gas(None, gas)
+            if UNSORTED_BATCH in profile.relayed_batches:
+                for name in UNSORTED:
+                    draw, side = Draw(f"unsorted {name}"), Side.ASK if name == "one_side" else None
+                    gas = self._relayed(people, lambda _, d=draw, s=side: [[d.order(s)] for _ in range(UNSORTED_BATCH)])
+                    self.found[f"relayed/unsorted/{name}"] = Gas(None, gas)
+
+    def _relayed(self, people: Sequence[KeySigner], orders_of: Callable[[int], Sequence[Sequence[Order]]]) -> int:
+        market, gas = self.market, 0
+        with market.undone():
+            for nonce in range(ROUNDS):
+                market.next_epoch()
+                market.buy(people[-1], 450, 50_000)
+                batch = orders_of(nonce)
+                gas = market.relay([market.sign(p, nonce, orders) for p, orders in zip(people, batch, strict=False)])
+        return gas
+
     def cancels(self) -> None:
         """Cancelling; the second order lies in a word of its own."""
         market, rounds = self.market, []
@@ -418,58 +498,77 @@ class Measurement:
     # ---- readings
 
     def readings(self) -> None:
-        """Readings of meters with an owner each, and retiring what they import."""
+        """Readings of meters with an owner each, of either curve, and retiring what they import."""
         market, profile = self.market, self.profile
         with market.undone():
-            owners = market.participants("owner", profile.meters)
-            meters = market.assign_meters(owners)
-            market.to_time(READING_TIMES[0])
-            cold = {(kind, n): self._reading(meters, kind, n, 0) for kind in READINGS for n in profile.reading_batches}
-            earlier = 2
-            for age in range(1, earlier + 1):
-                for i in range(0, len(meters), ORDERS_IN_A_CALL):
-                    market.submit(market.read(meters[i : i + ORDERS_IN_A_CALL], 500 * age, 700 * age))
-            market.to_time(READING_TIMES[1])
-            for kind in READINGS:
-                steady = {n: self._reading(meters, kind, n, earlier) for n in profile.reading_batches}
-                for n, gas in steady.items():
-                    self.found[f"readings/{kind}/{n}"] = Gas(cold[kind, n], gas)
-                if profile.largest_batch:
-                    count, gas = self._largest(meters, kind, earlier, max(steady), steady[max(steady)])
-                    self.counts[f"readings/{kind}/largest"] = count
-                    self.found[f"readings/{kind}/largest"] = Gas(None, gas)
+            self._readings(P256_READINGS, KeyType.P256, "readings/p256")
+        with market.undone():
+            owners, meters = self._readings(tuple(READINGS), KeyType.SECP256K1, "readings")
             for n in profile.reading_batches:
                 with market.undone():
-                    again = market.read(meters[:n], 500 * earlier + 500, 700 * earlier + 700)
+                    again = market.read(meters[:n], 500 * EARLIER_READINGS + 500, 700 * EARLIER_READINGS + 700)
                     market.submit(again)
                     self.found[f"readings/duplicate/{n}"] = Gas(None, market.submit(again))
             for n in profile.retire_counts:
                 with market.undone():
                     self.found[f"retire/{n}"] = Gas(None, market.retire_for(owners[:n]))
 
-    def _reading(self, meters: Sequence[str], kind: str, count: int, earlier: int) -> int:
-        gas = self._try_reading(meters, kind, count, earlier)
+    def _readings(self, kinds: Sequence[str], curve: KeyType, name: str) -> tuple[Sequence[KeySigner], Sequence[str]]:
+        """Readings of meters of one curve; gives the owners and their meters."""
+        market, profile, earlier = self.market, self.profile, EARLIER_READINGS
+        owners = market.participants("owner", profile.meters(curve))
+        meters = market.assign_meters(owners, curve)
+        market.to_time(READING_TIMES[0])
+        cold = {(kind, n): self._reading(meters, kind, n, 0, curve) for kind in kinds for n in profile.reading_batches}
+        for age in range(1, earlier + 1):
+            for i in range(0, len(meters), ORDERS_IN_A_CALL):
+                market.submit(market.read(meters[i : i + ORDERS_IN_A_CALL], 500 * age, 700 * age, curve))
+        market.to_time(READING_TIMES[1])
+        for kind in kinds:
+            steady = {n: self._reading(meters, kind, n, earlier, curve) for n in profile.reading_batches}
+            for n, gas in steady.items():
+                self.found[f"{name}/{kind}/{n}"] = Gas(cold[kind, n], gas)
+            if profile.largest_batch:
+                count, gas = self._largest(meters, kind, earlier, curve, max(steady), steady[max(steady)])
+                self.counts[f"{name}/{kind}/largest"] = count
+                self.found[f"{name}/{kind}/largest"] = Gas(None, gas)
+        return owners, meters
+
+    def _reading(self, meters: Sequence[str], kind: str, count: int, earlier: int, curve: KeyType) -> int:
+        gas = self._try_reading(meters, kind, count, earlier, curve)
         if gas is None:
             raise errors.BusbarError(f"{count} readings do not fit a transaction")
         return gas
 
-    def _try_reading(self, meters: Sequence[str], kind: str, count: int, earlier: int) -> int | None:
+    def _try_reading(self, meters: Sequence[str], kind: str, count: int, earlier: int, curve: KeyType) -> int | None:
         growth = READINGS[kind]
         imported, exported = 500 * earlier + growth.import_wh, 700 * earlier + growth.export_wh
-        return self.market.fits(self.market.read(meters[:count], imported, exported))
+        return self.market.fits(self.market.read(meters[:count], imported, exported, curve))
 
-    def _largest(self, meters: Sequence[str], kind: str, earlier: int, count: int, gas: int) -> tuple[int, int]:
+    def _largest(
+        self, meters: Sequence[str], kind: str, earlier: int, curve: KeyType, count: int, gas: int
+    ) -> tuple[int, int]:
         """The largest batch that fits a transaction, and its gas; from one that does."""
         rate = gas // count
         while count < len(meters):
             step, found = min(len(meters) - count, (TRANSACTION_GAS_CAP - gas) // rate), None
             while step > 0 and found is None:
-                found = self._try_reading(meters, kind, count + step, earlier)
+                found = self._try_reading(meters, kind, count + step, earlier, curve)
                 step = step // 2 if found is None else step
             if found is None:
                 break
             count, gas, rate = count + step, found, (found - gas) // step
         return count, gas
+
+
+def waiting(place: int) -> Order:
+    """An order of a sorted batch: neighbours among those waiting, buyers and sellers in turn."""
+    return Order(Side(place % 2), 401 + place * MAX_TICK // WAITING_ORDERS, 1_000)
+
+
+def ladder_order(participant: int, place: int) -> Order:
+    """An order of a bundle of neighbouring ticks; participants in turn buy and sell."""
+    return Order(Side(participant % 2), 401 + place, 1_000)
 
 
 def random_book(draw: Draw, orders: int) -> Book:

@@ -10,11 +10,12 @@ from pathlib import Path
 from eth_utils.crypto import keccak
 
 from busbar import errors
-from busbar.chain import Call, Chain, KeySigner, Outcome, create_orders_call
+from busbar.chain import Call, Chain, KeySigner, Outcome, create_orders_call, enter_bundles_call
 from busbar.deployment import Parameters, deploy, parameters_path
 from busbar.devnet import Devnet, dev_signer
 from busbar.orders import Order, Side, order_id
-from busbar.readings import Reading, SignedReading, meter_id_bytes, sign
+from busbar.readings import KeyType, Reading, SignedReading, meter_id_bytes
+from busbar.signing import Bundle, SignedBundle
 from busbar.units import GRID_WEI_PER_WH, Asset
 
 GENESIS = 1_773_421_200
@@ -26,6 +27,8 @@ BAHT = 10**18
 
 FIRST_IMPORT_WH, FIRST_EXPORT_WH = 5_000_000, 3_000_000
 """Registers of every meter when it is assigned."""
+_METER_PREFIX = {KeyType.SECP256K1: "BENCH", KeyType.P256: "P-256"}
+"""How ids of meters begin, by the curve of their key; of one length, as an id is calldata."""
 RATED_W = 10**9
 """Rated power of every meter: no growth is implausible."""
 
@@ -147,9 +150,9 @@ class BenchMarket:
             return self.issuer, Call("BahtToken", "issue", args)
         return self.minter, Call("GridToken", "mint", args)
 
-    def assign_meters(self, owners: Sequence[KeySigner]) -> list[str]:
-        """A prosumer's meter for each owner; its key is that of its id."""
-        meter_ids = [f"BENCH-{i:06}" for i in range(len(owners))]
+    def assign_meters(self, owners: Sequence[KeySigner], curve: KeyType = KeyType.SECP256K1) -> list[str]:
+        """A prosumer's meter for each owner; its key, on this curve, is that of its id."""
+        meter_ids = [f"{_METER_PREFIX[curve]}-{i:06}" for i in range(len(owners))]
         calls = [
             Call(
                 "Registry",
@@ -157,7 +160,7 @@ class BenchMarket:
                 (
                     meter_id_bytes(meter_id),
                     (
-                        *(owner.address, KeySigner.from_key(key(meter_id)).address, 0, 1, 1),
+                        *(owner.address, curve.address(key(meter_id)), curve, 1, 1),
                         *(RATED_W, RATED_W, FIRST_IMPORT_WH, FIRST_EXPORT_WH),
                     ),
                 ),
@@ -172,6 +175,22 @@ class BenchMarket:
     def enter(self, participant: KeySigner, orders: Sequence[Order]) -> int:
         """Enters orders in one call."""
         return self.chain.send(participant, create_orders_call(orders)).gas_used
+
+    def sign(self, participant: KeySigner, nonce: int, orders: Sequence[Order]) -> SignedBundle:
+        """A participant's bundle for the open epoch."""
+        bundle = Bundle(participant.address, ZONE, nonce, self.epoch, self.epoch, tuple(orders))
+        return SignedBundle.by(bundle, self.chain.trading_domain, bytes(participant.account.key))
+
+    def relay(self, bundles: Sequence[SignedBundle]) -> int:
+        """Somebody brings signed bundles, all of which enter.
+
+        Raises:
+            BusbarError: One was skipped.
+        """
+        outcome = self.chain.send(self.outsider, enter_bundles_call(ZONE, bundles))
+        if any(event.name == "BundleSkipped" for event in self.chain.decode_logs(outcome.logs)):
+            raise errors.BusbarError("a bundle was skipped")
+        return outcome.gas_used
 
     def enter_all(self, batch: Sequence[tuple[KeySigner, Sequence[Order]]]) -> None:
         """Enters up to 100 orders for each of many participants."""
@@ -205,12 +224,14 @@ class BenchMarket:
         """The AMI service submits readings in one call."""
         return self.chain.send(self.minter, self.chain.submit_readings_call(readings)).gas_used
 
-    def read(self, meter_ids: Sequence[str], import_wh: int, export_wh: int) -> list[SignedReading]:
+    def read(
+        self, meter_ids: Sequence[str], import_wh: int, export_wh: int, curve: KeyType = KeyType.SECP256K1
+    ) -> list[SignedReading]:
         """Readings as of a fresh block of meters whose registers have grown by so much since they were assigned."""
         self.devnet.mine()
         at = self.chain.head().timestamp
         return [
-            sign(
+            curve.sign(
                 Reading(meter_id, at, FIRST_IMPORT_WH + import_wh, FIRST_EXPORT_WH + export_wh),
                 self.chain.meter_domain,
                 key(meter_id),

@@ -47,10 +47,17 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Corridor:
-    """Prices between which trading makes sense for both, in ticks per kWh: buyback below, retail above."""
+    """Prices between which trading makes sense for both, in ticks per kWh: buyback below, retail above.
+
+    Attributes:
+        buyback_tick: The least a seller should accept: buyback rounded up.
+        retail_tick: The most a buyer should bid: retail rounded down.
+        utility_tick: The utility's own bid: buyback rounded down. None where buyback is a whole tick.
+    """
 
     buyback_tick: int
     retail_tick: int
+    utility_tick: int | None = None
 
 
 class TariffClock:
@@ -102,8 +109,9 @@ def decide(
     if floor > MAX_TICK:
         return []
     if role is Role.UTILITY:
+        tick = corridor.buyback_tick if corridor.utility_tick is None else corridor.utility_tick
         needed_wh = market_energy_uwh // ENERGY_UNITS_PER_WH * 11 // 10 + MIN_ORDER_WH
-        return _affordable(account, floor, needed_wh)
+        return _affordable(account, tick, needed_wh) if tick >= MIN_TICK else []
     free_wh = account.energy_free_uwh // ENERGY_UNITS_PER_WH
     surplus_wh = free_wh - imports.outstanding_wh
     if ceiling <= floor:

@@ -9,6 +9,7 @@ sending and is started again therefore reuses the nonce of what is still under w
 can ever be included, so nothing happens twice. A replacement takes the same nonce too, whoever sent what it replaces.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,8 +35,9 @@ from web3.types import RPCEndpoint
 
 from busbar import errors, metrics, tools
 from busbar.clearing import LongSide, Result
-from busbar.orders import Order, Side
-from busbar.readings import MeterDomain, SignedReading, meter_id_bytes, meter_id_text
+from busbar.orders import Order, Side, order_id
+from busbar.readings import MeterDomain, Reading, SignedReading, meter_id_bytes, meter_id_text
+from busbar.signing import CancelOrder, CancelUpTo, SignedBundle, TradingDomain, Withdraw, pack_batch
 from busbar.units import Calendar, Money
 
 TRANSACTION_GAS_CAP = 16_777_216
@@ -46,6 +48,9 @@ ROLL_GAS = 170_000
 
 FEE_STEP = (9, 8)
 """A replacement offers an eighth more; nodes take one from a tenth more."""
+
+FOLLOWING_GAS = 400_000
+"""Gas limit of a call that cannot be simulated, because it depends on one not included yet."""
 
 CONTRACTS = ("Authority", "GridToken", "BahtToken", "Trading", "Metering", "Registry", "OracleClient")
 
@@ -369,6 +374,40 @@ def _named(parameter: Any, value: Any) -> Any:
     return _checksummed(_type_of(parameter), value)
 
 
+class EventKinds:
+    """Every kind of event of a market, by where it comes from and its topic.
+
+    Args:
+        addresses: Address of each contract by name.
+    """
+
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        self.by_topic = {
+            (address.lower(), "0x" + keccak(text=abi_to_signature(entry)).hex()): _EventKind(name, entry["name"], entry)
+            for name, address in addresses.items()
+            for entry in load_artifact(name)["abi"]
+            if entry["type"] == "event"
+        }
+
+    def decode(self, logs: Iterable[dict[str, Any]]) -> list[Event]:
+        """The events in raw logs; logs of contracts or kinds we do not know are passed over."""
+        found = []
+        for log in logs:
+            kind = self.by_topic.get((log["address"].lower(), str(log["topics"][0]))) if log["topics"] else None
+            if kind is not None:
+                found.append(
+                    Event(
+                        kind.contract,
+                        kind.name,
+                        kind.decode(log),
+                        int(log["blockNumber"], 16),
+                        int(log["logIndex"], 16),
+                        log["transactionHash"],
+                    )
+                )
+        return found
+
+
 def _strict_codec() -> ABICodec:
     """Coding by the book, whatever else is loaded: with ape in the process eth_abi reads missing bytes as zero."""
     strict = registry.copy()  # type: ignore[no-untyped-call]
@@ -412,8 +451,13 @@ class Node:
         self.url = url
         session = requests.Session()
         # This machine is not reached through the environment's proxies; looking them up takes as long as an answer.
-        session.trust_env = not url.startswith(_THIS_MACHINE)
+        session.trust_env = not self.is_local
         self.provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s}, session=session)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the node runs on this machine."""
+        return self.url.startswith(_THIS_MACHINE)
 
     def request(self, method: str, *params: Any) -> Any:
         """The result of one request.
@@ -618,6 +662,11 @@ class Chain:
         """What meters of this market sign for."""
         return MeterDomain(self.chain_id, self.addresses["Metering"])
 
+    @cached_property
+    def trading_domain(self) -> TradingDomain:
+        """What participants of this market sign for."""
+        return TradingDomain(self.chain_id, self.addresses["Trading"])
+
     def accounts(self, addresses: Sequence[str], block: int | None = None) -> list[Account]:
         """Trading accounts, settled as of the block."""
         views = self.view("Trading", "accountsOf", list(addresses), block=block)
@@ -680,7 +729,7 @@ class Chain:
         """Events of the named kinds (contract, event), in order of the chain."""
         wanted = set(names)
         topics: dict[str, list[str]] = {}
-        for (contract, topic), kind in self._event_kinds.items():
+        for (contract, topic), kind in self._event_kinds.by_topic.items():
             if (kind.contract, kind.name) in wanted:
                 topics.setdefault(contract, []).append(topic)
         found: list[Event] = []
@@ -691,30 +740,11 @@ class Chain:
 
     def decode_logs(self, logs: Iterable[dict[str, Any]]) -> list[Event]:
         """The events in raw logs; logs of contracts or kinds we do not know are passed over."""
-        found = []
-        for log in logs:
-            kind = self._event_kinds.get((log["address"].lower(), str(log["topics"][0]))) if log["topics"] else None
-            if kind is not None:
-                found.append(
-                    Event(
-                        kind.contract,
-                        kind.name,
-                        kind.decode(log),
-                        int(log["blockNumber"], 16),
-                        int(log["logIndex"], 16),
-                        log["transactionHash"],
-                    )
-                )
-        return found
+        return self._event_kinds.decode(logs)
 
     @cached_property
-    def _event_kinds(self) -> dict[tuple[str, str], "_EventKind"]:
-        return {
-            (address.lower(), "0x" + keccak(text=abi_to_signature(entry)).hex()): _EventKind(name, entry["name"], entry)
-            for name, address in self.addresses.items()
-            for entry in load_artifact(name)["abi"]
-            if entry["type"] == "event"
-        }
+    def _event_kinds(self) -> "EventKinds":
+        return EventKinds(self.addresses)
 
     # ------------------------------------------------------------------ sending
 
@@ -809,6 +839,53 @@ class Chain:
             metrics.TRANSACTIONS.labels(str(outcome.call), _kind(outcome.error)).inc()
             metrics.GAS.labels(str(outcome.call)).inc(outcome.gas_used)
         return done
+
+    def payloads(self, sender: str, calls: Sequence[Call]) -> list[dict[str, Any]]:
+        """Transactions for somebody else to sign and send in this order: what `send` would have signed.
+
+        The first is simulated. What follows depends on it and cannot be, so it gets a fixed limit of gas.
+
+        Raises:
+            BusbarError: The first was refused (a contract's error by name), or the node does not answer.
+        """
+        nonce = self.nonces([sender])[sender]
+        head = self.node.request("eth_getBlockByNumber", "latest", False)
+        data = [self._encode(call) for call in calls]
+        first = {"from": sender, "to": self.addresses[calls[0].contract], "data": data[0]}
+        gas = int(self.node.request("eth_estimateGas", first, "latest"), 16) * 5 // 4 + ROLL_GAS
+        return [
+            {
+                "chainId": self.chain_id,
+                "from": sender,
+                "to": self.addresses[call.contract],
+                "data": data[place],
+                "value": 0,
+                "nonce": nonce + place,
+                "gas": min(gas, TRANSACTION_GAS_CAP) if place == 0 else FOLLOWING_GAS,
+                "maxFeePerGas": int(head.get("baseFeePerGas", "0x0"), 16) * 2,
+                "maxPriorityFeePerGas": 0,
+                "type": 2,
+            }
+            for place, call in enumerate(calls)
+        ]
+
+    def pass_on(self, raw: bytes, sender: str, to: str, data: bytes) -> str:
+        """Simulates a transaction that somebody else signed, broadcasts it and returns its hash.
+
+        Args:
+            raw: The signed transaction.
+            sender: Who signed it.
+            to: The contract it calls.
+            data: Its input.
+
+        Raises:
+            BusbarError: It was refused (a contract's error by name), or the node does not answer.
+        """
+        self.node.request("eth_call", {"from": sender, "to": to, "data": "0x" + data.hex()}, "latest")
+        sent = str(self.node.request("eth_sendRawTransaction", "0x" + raw.hex()))
+        if self.after_send is not None:
+            self.after_send()
+        return sent
 
     def deploy(self, signer: Signer, name: str, args: Sequence[Any]) -> tuple[str, str, int]:
         """Creates a contract and returns its address, the transaction's hash and the block.
@@ -1011,7 +1088,9 @@ class Chain:
     # ------------------------------------------------------------------- verbs
 
     def submit_readings_call(self, readings: Sequence[SignedReading]) -> Call:
-        """The call that takes signed readings in."""
+        """The call that takes signed readings in: those of P-256 meters last, each with its public key."""
+        ordered = sorted(readings, key=lambda s: bool(s.public_key))
+        keys = [(s.public_key[:32], s.public_key[32:]) for s in ordered if s.public_key]
         entries = [
             (
                 meter_id_bytes(s.reading.meter_id),
@@ -1021,9 +1100,35 @@ class Chain:
                 s.r,
                 s.vs,
             )
-            for s in readings
+            for s in ordered
         ]
-        return Call("Metering", "submitReadings", (entries,), label="readings")
+        return Call("Metering", "submitReadings", (entries, keys), label="readings")
+
+
+def readings_in(data: bytes) -> list[SignedReading]:
+    """The signed readings in a transaction's input, handed in by a minter or delivered by an oracle operator.
+
+    Entries that are no reading of any meter are left out, and an input of another kind has none.
+    """
+    entries: Sequence[Any] = ()
+    try:
+        for contract, function in (("Metering", "submitReadings"), ("OracleClient", "fulfillEnergyData")):
+            known = _functions(load_artifact(contract)["abi"])
+            kind = next(found for (name, _), found in known.items() if name == function)
+            if data[:4] == kind.selector:
+                arguments = _ABI.decode(kind.inputs, data[4:])
+                entries = arguments[0] if contract == "Metering" else _ABI.decode([_SIGNED_READING], arguments[1])
+    except (DecodingError, ValueError, OverflowError):
+        return []
+    found = []
+    for meter_id, interval_end, import_wh, export_wh, r, vs in entries:
+        with contextlib.suppress(errors.BusbarError):
+            reading = Reading(meter_id_text(meter_id), interval_end, import_wh, export_wh)
+            found.append(SignedReading(reading, r, vs))
+    return found
+
+
+_SIGNED_READING = "(bytes32,uint64,uint64,uint64,bytes32,bytes32)"
 
 
 def create_orders_call(orders: Sequence[Order]) -> Call:
@@ -1043,6 +1148,32 @@ def _head(block: Any) -> Head:
 def _kind(error: errors.BusbarError | None) -> str:
     """What a metric calls an outcome."""
     return "done" if error is None else type(error).__name__
+
+
+def enter_bundles_call(zone: int, bundles: Sequence[SignedBundle]) -> Call:
+    """The call that enters signed bundles, in this order; those that may not enter are skipped.
+
+    Raises:
+        errors.BatchTooLarge: They are more than one call takes.
+    """
+    return Call("Trading", "enterBundles", (zone, pack_batch(bundles)), label="bundles")
+
+
+def cancel_order_for_call(message: CancelOrder, signature: bytes) -> Call:
+    """The call that brings somebody's signed cancel of an order."""
+    number = order_id(message.account, message.epoch, message.index)
+    return Call("Trading", "cancelOrderFor", (number, message.order.pack(), signature), label="signed cancel")
+
+
+def cancel_up_to_for_call(message: CancelUpTo, signature: bytes) -> Call:
+    """The call that brings somebody's signed cancel of messages."""
+    return Call("Trading", "cancelUpToFor", (message.account, message.nonce, signature), label="signed cancel")
+
+
+def withdraw_for_call(message: Withdraw, signature: bytes) -> Call:
+    """The call that brings somebody's signed withdrawal."""
+    args = (message.account, message.asset, message.amount_wei, message.to, message.nonce, message.deadline, signature)
+    return Call("Trading", "withdrawFor", args, label="signed withdrawal")
 
 
 def _type_of(output: Any) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from busbar import __version__, errors, logs, service, tools
+from busbar import __version__, errors, logs, office, service, tools
 
 if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --help` should not cost
     from collections.abc import Callable, Sequence
@@ -27,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Busbar: a peer-to-peer energy market on EVM.",
 )
+
+app.add_typer(office.app)
 
 Url = Annotated[str | None, typer.Option(help="The node's address; the network's own if not given.")]
 Network = Annotated[str | None, typer.Option(help="Which deployments/<network>.toml to go by; devnet if not set.")]
@@ -48,12 +50,12 @@ def default_community() -> Path:
 
 
 DEFAULT_DAY = "2026-03-14"
-"""A Saturday with surplus in 32 epochs."""
+"""A Saturday with surplus in 32 epochs; several days begin with the community's first instead."""
 
 
-def _day(text: str | None, community: Path | None) -> date | None:
+def _day(text: str | None, community: Path | None, days: int) -> date | None:
     if text is None:
-        return None if community else date.fromisoformat(DEFAULT_DAY)
+        return None if community or days > 1 else date.fromisoformat(DEFAULT_DAY)
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -78,7 +80,7 @@ def replay(
     from busbar.report import print_summary, write_report
 
     logs.configure()
-    first = _day(day, community)
+    first = _day(day, community, days)
     path = community or default_community()
     name = f"{first or path.stem}{f'+{days - 1}' if days > 1 else ''}"
     folder = out or Path("out") / name
@@ -131,7 +133,7 @@ def enrol(
     logs.configure()
     path = community or default_community()
     data = load_community(path)
-    _, intervals = enrolments.chosen(data, _day(day, community), days)
+    _, intervals = enrolments.chosen(data, _day(day, community, days), days)
     parameters = Parameters.load(parameters_path(network or "devnet"))
     chain = connect(Record.load(record or record_path(parameters.chain_id)), url or parameters.url)
     file = out / enrolments.ENROLMENT_FILE

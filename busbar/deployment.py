@@ -1,8 +1,9 @@
 """Bringing the market onto a chain, the same way everywhere, and the record of what stands there.
 
 `deploy` looks at the chain before each step and does only what is missing: run twice, it changes nothing; stopped
-halfway, it goes on. Everything it is told is checked before the first step. Parameters come from
-`deployments/<network>.toml`, the record goes to `deployments/<chain id>.json`.
+halfway, it goes on. Zones, caps and holders of roles become what the parameters say, also by taking roles away.
+Everything it is told is checked before the first step. Parameters come from `deployments/<network>.toml`, the record
+goes to `deployments/<chain id>.json`.
 """
 
 import json
@@ -12,11 +13,11 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from eth_utils.abi import abi_to_signature
 from eth_utils.crypto import keccak
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from web3 import Web3
 
 from busbar import errors, tools
@@ -78,6 +79,9 @@ CONTRACT_ROLES: tuple[tuple[str, str], ...] = (
 MAX_ORDER_CAP = 2**24 - 1
 """As in contracts/libraries/Zones.sol."""
 
+MAX_OPERATORS = 15
+"""As in contracts/OracleClient.sol."""
+
 BUILT_IN_MONEY = "BahtToken"
 """The quote token that is deployed with the market, unless the parameters name another."""
 
@@ -110,6 +114,20 @@ class ZoneParameters(_Model):
     order_cap: int = Field(10_000, ge=0, le=MAX_ORDER_CAP)
 
 
+class PanelParameters(_Model):
+    """How the oracle operators decide a datum together: see IOracleClient."""
+
+    quorum: int = Field(1, ge=1, le=MAX_OPERATORS)
+    tolerance_bp: int = Field(1_000, ge=0, le=10_000)
+
+    @field_validator("quorum")
+    @classmethod
+    def _odd(cls, quorum: int) -> int:
+        if quorum % 2 == 0:
+            raise ValueError("a quorum is odd, so that its median is one of the answers")
+        return quorum
+
+
 class RoleHolders(_Model):
     """Accounts by role: addresses, or `dev:N` on the development chain."""
 
@@ -129,7 +147,17 @@ class Parameters(_Model):
     url: str
     market: MarketParameters = MarketParameters()
     zones: list[ZoneParameters] = [ZoneParameters(id=1)]
+    panel: PanelParameters = PanelParameters()
     roles: RoleHolders
+
+    @model_validator(mode="after")
+    def _panel_is_staffed(self) -> Self:
+        operators = len(self.roles.oracle_operators)
+        if operators > MAX_OPERATORS:
+            raise ValueError(f"{operators} oracle operators are more than the {MAX_OPERATORS} of a panel")
+        if operators and self.panel.quorum > operators:
+            raise ValueError(f"a quorum of {self.panel.quorum} is more than the {operators} oracle operators")
+        return self
 
     @field_validator("zones")
     @classmethod
@@ -157,8 +185,8 @@ class Parameters(_Model):
             raise DeploymentError(f"{path}: {problem}") from None
         except ValidationError as problem:
             first = problem.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise DeploymentError(f"{path}: {where}: {first['msg']}") from None
+            where = "".join(f"{part}." for part in first["loc"])[:-1]
+            raise DeploymentError(f"{path}: {where}{': ' * bool(where)}{first['msg']}") from None
 
     def holders(self, chain_id: int) -> list[tuple[str, str]]:
         """(role, address) for every account that is given a role besides the regulator."""
@@ -331,12 +359,14 @@ class _Plan:
         market: The market's parameters as they are recorded; genesis in Unix seconds.
         zones: Zones to open.
         holders: (role, address) besides the regulator's.
+        panel: How the oracle operators decide.
     """
 
     market: dict[str, Any]
     zones: Sequence[ZoneParameters]
     regulator: str
     holders: Sequence[tuple[str, str]]
+    panel: PanelParameters
 
 
 @dataclass(slots=True)
@@ -383,6 +413,8 @@ def deploy(
     _open_zones(step, plan)
     _set_permissions(step)
     _grant_roles(step, plan)
+    _revoke_roles(step, plan)
+    _seat_panel(step, plan)
     _hand_over(step, plan)
     if not record.complete:
         record.complete = True
@@ -400,7 +432,7 @@ def _plan(chain: Chain, parameters: Parameters) -> _Plan:
             raise DeploymentError(f"the quote token {token} is no contract on chain {chain.chain_id}")
         market["quote_token"] = token
     regulator = resolve(parameters.roles.regulator, chain.chain_id)
-    return _Plan(market, parameters.zones, regulator, parameters.holders(chain.chain_id))
+    return _Plan(market, parameters.zones, regulator, parameters.holders(chain.chain_id), parameters.panel)
 
 
 def _genesis(market: MarketParameters, now: int) -> int:
@@ -546,13 +578,56 @@ def _grant_roles(step: _Step, plan: _Plan) -> None:
             _change(step, call, f"{role} granted to {shown}")
 
 
+def _revoke_roles(step: _Step, plan: _Plan) -> None:
+    """The parameters say who holds a role: whoever does not stand there any more loses it. See decision 0005."""
+    chain, names = step.chain, {role_id: role for role, role_id in ROLES.items()} | {ADMIN: "administration"}
+    listed = {(ROLES[role], chain.addresses[name]) for name, role in CONTRACT_ROLES}
+    listed |= {(ROLES[role], address) for role, address in plan.holders}
+    # The deployer's administration ends with the handing over, which still needs it.
+    listed |= {(ADMIN, account) for account in (plan.regulator, *_deployers(step))}
+    granted = chain.events([("Authority", "RoleGranted")], _first_block(step), chain.head().number)
+    known = dict.fromkeys((event.args["roleId"], event.args["account"]) for event in granted)
+    for role_id, account in known:
+        if role_id not in names or (role_id, account) in listed:
+            continue
+        held, _ = chain.view("Authority", "hasRole", role_id, account)
+        if held:
+            call = Call("Authority", "revokeRole", (role_id, account))
+            _change(step, call, f"{names[role_id]} taken from {account}, which the parameters do not name")
+
+
+def _first_block(step: _Step) -> int:
+    return int(step.record.contracts["Authority"]["block"])
+
+
+def _deployers(step: _Step) -> list[str]:
+    """Who began the deployment, and who goes on with it."""
+    (first,) = step.record.contracts["Authority"]["arguments"]
+    return list(dict.fromkeys([first, step.signer.address]))
+
+
+def _seat_panel(step: _Step, plan: _Plan) -> None:
+    """Oracle operators answer for data together: those that the parameters name, and nobody else."""
+    wanted = [address for role, address in plan.holders if role == "oracle operator"]
+    seated, quorum, tolerance_bp = step.chain.view("OracleClient", "panel")
+    for operator in wanted:
+        if operator not in seated:
+            _change(step, Call("OracleClient", "setOperator", (operator, True)), f"{operator} joined the oracle panel")
+    chosen = (plan.panel.quorum, plan.panel.tolerance_bp)
+    if wanted and (quorum, tolerance_bp) != chosen:
+        call = Call("OracleClient", "setPanel", chosen)
+        _change(step, call, f"oracle panel: quorum {chosen[0]}, tolerance {chosen[1]} basis points")
+    for operator in seated:
+        if wanted and operator not in wanted:
+            _change(step, Call("OracleClient", "setOperator", (operator, False)), f"{operator} left the oracle panel")
+
+
 def _hand_over(step: _Step, plan: _Plan) -> None:
     """The regulator administers; a deployer that is somebody else keeps nothing, whoever finishes its work."""
     if not _administers(step, plan.regulator):
         call = Call("Authority", "grantRole", (ADMIN, plan.regulator, 0))
         _change(step, call, f"administration granted to the regulator {plan.regulator}")
-    (first,) = step.record.contracts["Authority"]["arguments"]
-    for deployer in dict.fromkeys([first, step.signer.address]):
+    for deployer in _deployers(step):
         if deployer == plan.regulator or not _administers(step, deployer):
             continue
         if deployer == step.signer.address:

@@ -238,7 +238,7 @@ class DatedTariff(TariffClock):
     def corridor(self, timestamp: int) -> Corridor:
         """Buyback and retail, rounded so that nobody offers below the one or bids above the other."""
         tariff, when = self.at(timestamp)
-        return Corridor(tariff.buyback_tick, tariff.retail_limit_tick(when))
+        return Corridor(tariff.buyback_tick, tariff.retail_limit_tick(when), tariff.buyback_bid_tick)
 
     def check(self) -> None:
         """Looks up every price a replay will need, so that it does not stop halfway.

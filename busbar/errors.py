@@ -218,12 +218,52 @@ class AlreadyRegistered(ContractError):
     fields = ("account",)
 
 
+class AnsweredAlready(ContractError):
+    """An operator answers a request once."""
+
+    signature = "AnsweredAlready(bytes32,address)"
+    meaning = "An operator answers a request once"
+    fields = ("requestId", "operator")
+
+
+class BadSignature(ContractError):
+    """The account did not sign this."""
+
+    signature = "BadSignature(address)"
+    meaning = "The account did not sign this"
+    fields = ("account",)
+
+
+class BatchTooLarge(ContractError):
+    """The batch is larger than a transaction can surely hold: send several."""
+
+    signature = "BatchTooLarge(uint256,uint256)"
+    meaning = "The batch is larger than a transaction can surely hold: send several"
+    fields = ("size", "maximum")
+
+
 class CancelClosed(ContractError):
     """Cancelling closes `cutoffSeconds` before the epoch's end."""
 
     signature = "CancelClosed(uint256,uint256)"
     meaning = "Cancelling closes `cutoffSeconds` before the epoch's end"
     fields = ("orderId", "cutoffSeconds")
+
+
+class DatumOutOfRange(ContractError):
+    """The number does not fit 96 bits."""
+
+    signature = "DatumOutOfRange(bytes32,int256)"
+    meaning = "The number does not fit 96 bits"
+    fields = ("requestId", "value")
+
+
+class DeadlinePassed(ContractError):
+    """The message was signed for an earlier time."""
+
+    signature = "DeadlinePassed(uint256)"
+    meaning = "The message was signed for an earlier time"
+    fields = ("deadline",)
 
 
 class ECDSAInvalidSignature(ContractError):
@@ -415,6 +455,19 @@ class InvalidMeter(ContractError):
     fields = ("meterId", "field")
 
 
+class InvalidNonce(ContractError):
+    """The nonce is below the lowest that the account's messages may still use, or it is the last
+    number of 32 bits, which no message may use.
+    """
+
+    signature = "InvalidNonce(address,uint32,uint32)"
+    meaning = (
+        "The nonce is below the lowest that the account's messages may still use, or it is the "
+        "last number of 32 bits, which no message may use"
+    )
+    fields = ("account", "nonce", "lowest")
+
+
 class InvalidOrder(ContractError):
     """Bits are set that no order of today has."""
 
@@ -437,6 +490,14 @@ class InvalidQuantity(ContractError):
     signature = "InvalidQuantity(uint256)"
     meaning = "Orders run from 100 Wh to 10,000,000 Wh"
     fields = ("quantityWh",)
+
+
+class InvalidQuorum(ContractError):
+    """A quorum is odd, and no more than the panel's operators."""
+
+    signature = "InvalidQuorum(uint8,uint256)"
+    meaning = "A quorum is odd, and no more than the panel's operators"
+    fields = ("quorum", "operators")
 
 
 class InvalidShortString(ContractError):
@@ -463,6 +524,14 @@ class InvalidTick(ContractError):
     fields = ("tick",)
 
 
+class InvalidTolerance(ContractError):
+    """A tolerance above the whole."""
+
+    signature = "InvalidTolerance(uint16,uint256)"
+    meaning = "A tolerance above the whole"
+    fields = ("toleranceBp", "maximumBp")
+
+
 class KeyInUse(ContractError):
     """The key signs for another meter."""
 
@@ -477,6 +546,14 @@ class LengthMismatch(ContractError):
     signature = "LengthMismatch(uint256,uint256)"
     meaning = "Arrays of one call differ in length"
     fields = ("accounts", "amounts")
+
+
+class MalformedBatch(ContractError):
+    """The bytes from `offset` on are no bundle: they end too early."""
+
+    signature = "MalformedBatch(uint256)"
+    meaning = "The bytes from `offset` on are no bundle: they end too early"
+    fields = ("offset",)
 
 
 class MarketCapReached(ContractError):
@@ -543,6 +620,14 @@ class NotEnoughGrid(ContractError):
     fields = ("account", "energyWh", "freeWh")
 
 
+class NotOnPanel(ContractError):
+    """Only operators of the panel answer requests for data."""
+
+    signature = "NotOnPanel(address)"
+    meaning = "Only operators of the panel answer requests for data"
+    fields = ("account",)
+
+
 class NotOrderOwner(ContractError):
     """The order is of another account."""
 
@@ -598,6 +683,38 @@ class OrderNotOpen(ContractError):
     signature = "OrderNotOpen(uint256)"
     meaning = "The order does not exist, is cancelled, or its epoch has ended"
     fields = ("orderId",)
+
+
+class OtherOrder(ContractError):
+    """Another order than the signed one stands there."""
+
+    signature = "OtherOrder(uint256,uint48,uint48)"
+    meaning = "Another order than the signed one stands there"
+    fields = ("orderId", "order", "signedOrder")
+
+
+class OtherZone(ContractError):
+    """The account trades in another zone than the bundle was relayed for."""
+
+    signature = "OtherZone(address,uint8,uint8)"
+    meaning = "The account trades in another zone than the bundle was relayed for"
+    fields = ("account", "accountZone", "zone")
+
+
+class OutsideEpochs(ContractError):
+    """The bundle was signed for other epochs."""
+
+    signature = "OutsideEpochs(uint256,uint256,uint256)"
+    meaning = "The bundle was signed for other epochs"
+    fields = ("epoch", "firstEpoch", "lastEpoch")
+
+
+class PanelUnchanged(ContractError):
+    """The operator is on the panel already, or was not on it."""
+
+    signature = "PanelUnchanged(address,bool)"
+    meaning = "The operator is on the panel already, or was not on it"
+    fields = ("operator", "active")
 
 
 class ReadingRefused(ContractError):
@@ -689,12 +806,36 @@ class TickNotRepresentable(ContractError):
     fields = ("tickWei",)
 
 
+class TooManyAnswers(ContractError):
+    """A request takes so many answers."""
+
+    signature = "TooManyAnswers(bytes32,uint256)"
+    meaning = "A request takes so many answers"
+    fields = ("requestId", "maximum")
+
+
+class TooManyKeys(ContractError):
+    """More P-256 keys than readings."""
+
+    signature = "TooManyKeys(uint256,uint256)"
+    meaning = "More P-256 keys than readings"
+    fields = ("keys", "readings")
+
+
 class TooManyMeters(ContractError):
     """A participant has at most 10 meters."""
 
     signature = "TooManyMeters(address,uint256)"
     meaning = "A participant has at most 10 meters"
     fields = ("owner", "maximum")
+
+
+class TooManyOperators(ContractError):
+    """The panel has so many seats."""
+
+    signature = "TooManyOperators(uint256)"
+    meaning = "The panel has so many seats"
+    fields = ("maximum",)
 
 
 class TooManyOrders(ContractError):
@@ -805,7 +946,12 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     AddressEmptyCode.signature: AddressEmptyCode,
     AllowanceBelowZero.signature: AllowanceBelowZero,
     AlreadyRegistered.signature: AlreadyRegistered,
+    AnsweredAlready.signature: AnsweredAlready,
+    BadSignature.signature: BadSignature,
+    BatchTooLarge.signature: BatchTooLarge,
     CancelClosed.signature: CancelClosed,
+    DatumOutOfRange.signature: DatumOutOfRange,
+    DeadlinePassed.signature: DeadlinePassed,
     ECDSAInvalidSignature.signature: ECDSAInvalidSignature,
     ECDSAInvalidSignatureLength.signature: ECDSAInvalidSignatureLength,
     ECDSAInvalidSignatureS.signature: ECDSAInvalidSignatureS,
@@ -829,14 +975,18 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     InvalidCancelCutoff.signature: InvalidCancelCutoff,
     InvalidEpochs.signature: InvalidEpochs,
     InvalidMeter.signature: InvalidMeter,
+    InvalidNonce.signature: InvalidNonce,
     InvalidOrder.signature: InvalidOrder,
     InvalidOrderCap.signature: InvalidOrderCap,
     InvalidQuantity.signature: InvalidQuantity,
+    InvalidQuorum.signature: InvalidQuorum,
     InvalidShortString.signature: InvalidShortString,
     InvalidStatus.signature: InvalidStatus,
     InvalidTick.signature: InvalidTick,
+    InvalidTolerance.signature: InvalidTolerance,
     KeyInUse.signature: KeyInUse,
     LengthMismatch.signature: LengthMismatch,
+    MalformedBatch.signature: MalformedBatch,
     MarketCapReached.signature: MarketCapReached,
     MeterExists.signature: MeterExists,
     MeterIsRevoked.signature: MeterIsRevoked,
@@ -845,6 +995,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     NoReadings.signature: NoReadings,
     NotAllowedToRequest.signature: NotAllowedToRequest,
     NotEnoughGrid.signature: NotEnoughGrid,
+    NotOnPanel.signature: NotOnPanel,
     NotOrderOwner.signature: NotOrderOwner,
     NotRegistered.signature: NotRegistered,
     NothingParked.signature: NothingParked,
@@ -852,6 +1003,10 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     NothingToDo.signature: NothingToDo,
     NothingToRetire.signature: NothingToRetire,
     OrderNotOpen.signature: OrderNotOpen,
+    OtherOrder.signature: OtherOrder,
+    OtherZone.signature: OtherZone,
+    OutsideEpochs.signature: OutsideEpochs,
+    PanelUnchanged.signature: PanelUnchanged,
     ReadingRefused.signature: ReadingRefused,
     ReentrancyGuardReentrantCall.signature: ReentrancyGuardReentrantCall,
     RegisterOutOfRange.signature: RegisterOutOfRange,
@@ -863,7 +1018,10 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     StringTooLong.signature: StringTooLong,
     TickFull.signature: TickFull,
     TickNotRepresentable.signature: TickNotRepresentable,
+    TooManyAnswers.signature: TooManyAnswers,
+    TooManyKeys.signature: TooManyKeys,
     TooManyMeters.signature: TooManyMeters,
+    TooManyOperators.signature: TooManyOperators,
     TooManyOrders.signature: TooManyOrders,
     TooManyRequests.signature: TooManyRequests,
     UnexpectedAmountReceived.signature: UnexpectedAmountReceived,

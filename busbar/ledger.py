@@ -14,6 +14,7 @@ from busbar.clearing import Fill, LongSide, Result, clear, dust, escrow, fill, h
 from busbar.orders import Order, Side, order_id
 from busbar.readings import meter_id_text
 from busbar.results import AuditCheck
+from busbar.signing import EnteredBundle
 from busbar.units import (
     ENERGY_UNIT_WEI,
     ENERGY_UNITS_PER_WH,
@@ -30,6 +31,9 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("Trading", "Withdrawn"),
     ("Trading", "AccountSet"),
     ("Trading", "OrdersEntered"),
+    ("Trading", "SignedOrderEntered"),
+    ("Trading", "BundleEntered"),
+    ("Trading", "NonceUsed"),
     ("Trading", "OrderCancelled"),
     ("Trading", "EpochCleared"),
     ("Metering", "RegisterOpened"),
@@ -134,6 +138,8 @@ class Book:
     sold_uwh: int = 0
     paid_units: int = 0
     earned_units: int = 0
+    nonce: int = 0
+    """Lowest nonce that a signed message may still use."""
     outstanding: deque[Owed] = field(default_factory=deque)
     """Import that GRID can still be retired against, oldest first. Retiring takes from the front."""
     grid_import: list[Owed] = field(default_factory=list)
@@ -358,11 +364,26 @@ class _Rebuilding:
                 book.money_out_units += units
 
     def _on_OrdersEntered(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
-        account, epoch = args["account"], args["epoch"]
-        for i, packed in enumerate(args["orders"]):
-            order = Order.unpack(packed)
-            placed = PlacedOrder(account, order_id(account, epoch, args["firstIndex"] + i), order, event.tx_hash)
-            self.ledger.epochs[(args["zone"], epoch)].orders.append(placed)
+        orders = [Order.unpack(packed) for packed in args["orders"]]
+        self._enter(event, args["account"], args["epoch"], args["zone"], args["firstIndex"], orders)
+
+    def _on_SignedOrderEntered(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
+        self._on_BundleEntered(event, args)
+
+    def _on_BundleEntered(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
+        e = EnteredBundle.from_event(args)
+        self._enter(event, e.account, e.epoch, e.zone, e.first_index, e.orders)
+        self.ledger.accounts[e.account].nonce = e.nonce + 1
+
+    def _on_NonceUsed(self, _: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
+        self.ledger.accounts[args["account"]].nonce = args["nonce"] + 1
+
+    def _enter(
+        self, event: Event, account: str, epoch: int, zone: int, first_index: int, orders: Sequence[Order]
+    ) -> None:
+        for index, order in enumerate(orders, first_index):
+            placed = PlacedOrder(account, order_id(account, epoch, index), order, event.tx_hash)
+            self.ledger.epochs[(zone, epoch)].orders.append(placed)
             self._lock(account, order, 1)
 
     def _on_OrderCancelled(self, _: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
@@ -522,12 +543,20 @@ def audit(ledger: Ledger, state: ChainState, money: Money) -> list[AuditCheck]:
             f"What the contract must hold against all accounts; {given_wei} quote wei beyond are donations.",
         ),
         _check(
-            "tokens cover what is held",
-            donated_wei >= 0 and given_wei >= 0,
-            f"{state.grid_held_wei} GRID, {state.quote_held_wei} quote",
-            f"{state.energy_total_uwh * ENERGY_UNIT_WEI} GRID, {money.to_wei(state.money_total_units)} quote",
-            "wei",
-            "The tokens Trading really owns against what it owes.",
+            "GRID owned covers energy held",
+            donated_wei >= 0,
+            str(state.grid_held_wei),
+            str(state.energy_total_uwh * ENERGY_UNIT_WEI),
+            "GRID wei",
+            "The GRID tokens Trading really owns, at least what it owes; more is a donation.",
+        ),
+        _check(
+            "quote owned covers money held",
+            given_wei >= 0,
+            str(state.quote_held_wei),
+            str(money.to_wei(state.money_total_units)),
+            "quote wei",
+            "The quote tokens Trading really owns, at least what it owes; more is a donation.",
         ),
         _equal(
             "retired + outstanding + grid import = import",
@@ -548,7 +577,7 @@ def audit(ledger: Ledger, state: ChainState, money: Money) -> list[AuditCheck]:
             sum(same),
             len(same),
             "accounts",
-            "Free and locked energy and money of each account, rebuilt from events alone.",
+            "Free and locked energy and money and the lowest nonce of each account, rebuilt from events alone.",
         ),
         _equal(
             "import ledgers as rebuilt",
@@ -568,11 +597,18 @@ def audit(ledger: Ledger, state: ChainState, money: Money) -> list[AuditCheck]:
 
 
 def _agrees(book: Book, account: Account) -> bool:
-    return (book.energy_free_uwh, book.money_free_units, book.energy_escrow_uwh, book.money_escrow_units) == (
+    return (
+        book.energy_free_uwh,
+        book.money_free_units,
+        book.energy_escrow_uwh,
+        book.money_escrow_units,
+        book.nonce,
+    ) == (
         account.energy_free_uwh,
         account.money_free_units,
         account.energy_escrow_uwh,
         account.money_escrow_units,
+        account.nonce,
     )
 
 

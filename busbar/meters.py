@@ -31,6 +31,8 @@ SKIP_REASONS = (
     "a register went back",
     "not signed by the meter",
     "more than a register can show",
+    "of a replaced device, too late",
+    "of a replaced device, above its final registers",
 )
 """Why the contract passes a reading over, by number (IMetering.SkipReason)."""
 

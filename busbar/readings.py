@@ -1,20 +1,29 @@
 """Meter readings: what a meter signs, and how anyone checks who signed it.
 
 A reading states a meter's cumulative registers in Wh at the end of an interval. The meter's own key signs it
-as EIP-712 typed data, so that a reading for one contract on one chain is worth nothing elsewhere. The
-signature is compact (EIP-2098): 32 bytes `r`, and 32 bytes `vs` with the parity in the highest bit.
+as EIP-712 typed data, so that a reading for one contract on one chain is worth nothing elsewhere.
+
+A meter's key is of secp256k1 or of P-256 (DLMS/COSEM suite 1). A secp256k1 signature is compact (EIP-2098): 32 bytes
+`r`, and 32 bytes `vs` with the parity in the highest bit. A P-256 signature is `r` and `s`, and comes with the public
+key, which cannot be told from it. Either way `s` is in the lower half, and the key is named by its address: the last 20
+bytes of the Keccak hash of its 64 bytes.
 """
 
 import json
 import re
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final, Self
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from eth_keys.datatypes import PrivateKey, Signature
 from eth_keys.exceptions import BadSignature
 from eth_typing import ChecksumAddress
-from eth_utils.address import to_canonical_address
+from eth_utils.address import to_canonical_address, to_checksum_address
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
@@ -33,9 +42,15 @@ _VERSION_HASH: Final = keccak(b"1")
 _UINT64_END: Final = 2**64
 _MAX_JSON_LENGTH: Final = 1024  # three times what a signed reading needs
 _BYTES32: Final = re.compile("0x[0-9a-fA-F]{64}")
+_BYTES64: Final = re.compile("0x[0-9a-fA-F]{128}")
 _PARITY_SHIFT: Final = 255
 _S_MASK: Final = (1 << _PARITY_SHIFT) - 1
 _HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Order of P-256: with s, `P256_ORDER` - s signs too, so only the lower one is taken."""
+# A digest is signed as it is; the name tells the library its length. RFC 6979: no signature ever depends on chance.
+_P256_SCHEME: Final = ec.ECDSA(Prehashed(SHA256()), deterministic_signing=True)
+_PUBLIC_KEY_SIZE: Final = 64
 
 
 class InvalidReading(errors.BusbarError):
@@ -101,28 +116,35 @@ class SignedReading:
 
     Attributes:
         reading: What was signed.
-        r: First half of the compact signature, 32 bytes.
-        vs: Second half: s, and the parity in the highest bit; 32 bytes.
+        r: First half of the signature, 32 bytes.
+        vs: Second half: s, and for secp256k1 the parity in the highest bit; 32 bytes.
+        public_key: The P-256 key that shall have signed, x and y, 64 bytes; empty for secp256k1.
 
     Raises:
         errors.ECDSAInvalidSignatureLength: A half is not 32 bytes long.
+        InvalidReading: The public key is of another length.
     """
 
     reading: Reading
     r: bytes
     vs: bytes
+    public_key: bytes = b""
 
     def __post_init__(self) -> None:
         if len(self.r) != 32 or len(self.vs) != 32:
             raise errors.ECDSAInvalidSignatureLength(len(self.r) + len(self.vs))
+        if self.public_key and len(self.public_key) != _PUBLIC_KEY_SIZE:
+            raise InvalidReading("publicKey", self.public_key, f"must be {_PUBLIC_KEY_SIZE} bytes")
 
     def signer(self, domain: MeterDomain) -> ChecksumAddress:
-        """The address whose key signed this reading for this domain, by the contract's rules.
+        """Address of the key that signed this reading for this domain, by the contract's rules.
 
         Raises:
             errors.ECDSAInvalidSignatureS: s is in the upper half, where every signature has a twin.
-            errors.ECDSAInvalidSignature: No key can have signed this.
+            errors.ECDSAInvalidSignature: No key can have signed this, or the public key did not.
         """
+        if self.public_key:
+            return self._p256_signer(domain)
         vs = int.from_bytes(self.vs, "big")
         s = vs & _S_MASK
         if s > _HALF_ORDER:
@@ -134,19 +156,31 @@ class SignedReading:
             raise errors.ECDSAInvalidSignature from e
         return public_key.to_checksum_address()
 
+    def _p256_signer(self, domain: MeterDomain) -> ChecksumAddress:
+        r, s = (int.from_bytes(half, "big") for half in (self.r, self.vs))
+        if s > P256_ORDER // 2:
+            raise errors.ECDSAInvalidSignatureS(self.vs)
+        try:
+            key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + self.public_key)
+            key.verify(encode_dss_signature(r, s), digest(self.reading, domain), _P256_SCHEME)
+        except (ValueError, InvalidSignature) as e:
+            raise errors.ECDSAInvalidSignature from e
+        return key_address(self.public_key)
+
     def to_json(self) -> str:
         """The signed reading as one JSON object, fields named as in the contract."""
         reading = self.reading
-        return json.dumps(
-            {
-                "meterId": reading.meter_id,
-                "intervalEnd": reading.interval_end,
-                "importWh": reading.import_wh,
-                "exportWh": reading.export_wh,
-                "r": "0x" + self.r.hex(),
-                "vs": "0x" + self.vs.hex(),
-            }
-        )
+        fields = {
+            "meterId": reading.meter_id,
+            "intervalEnd": reading.interval_end,
+            "importWh": reading.import_wh,
+            "exportWh": reading.export_wh,
+            "r": "0x" + self.r.hex(),
+            "vs": "0x" + self.vs.hex(),
+        }
+        if self.public_key:
+            fields["publicKey"] = "0x" + self.public_key.hex()
+        return json.dumps(fields)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -164,7 +198,7 @@ class SignedReading:
             raise InvalidReading("", None, "is not JSON") from e
         if not isinstance(data, dict):
             raise InvalidReading("", data, "must be a JSON object")
-        known = ("meterId", "intervalEnd", "importWh", "exportWh", "r", "vs")
+        known = ("meterId", "intervalEnd", "importWh", "exportWh", "r", "vs", "publicKey")
         for field in data:
             if field not in known:
                 raise InvalidReading(field, data[field], "is no field of a reading")
@@ -172,7 +206,9 @@ class SignedReading:
         if not isinstance(meter_id, str):
             raise InvalidReading("meterId", meter_id, "must be a text")
         numbers = [_json_number(data, field) for field in known[1:4]]
-        return cls(Reading(meter_id, *numbers), _json_bytes32(data, "r"), _json_bytes32(data, "vs"))
+        r, vs = (_json_bytes(data, field, _BYTES32) for field in known[4:6])
+        public_key = _json_bytes(data, "publicKey", _BYTES64) if "publicKey" in data else b""
+        return cls(Reading(meter_id, *numbers), r, vs, public_key)
 
 
 def digest(reading: Reading, domain: MeterDomain) -> bytes:
@@ -193,7 +229,7 @@ def digest(reading: Reading, domain: MeterDomain) -> bytes:
 
 
 def sign(reading: Reading, domain: MeterDomain, key: bytes) -> SignedReading:
-    """Signs a reading, as the meter does.
+    """Signs a reading, as a meter with a secp256k1 key does.
 
     Args:
         reading: What to sign.
@@ -202,6 +238,55 @@ def sign(reading: Reading, domain: MeterDomain, key: bytes) -> SignedReading:
     """
     signature = PrivateKey(bytes(key)).sign_msg_hash(digest(reading, domain))
     return SignedReading(reading, _word(signature.r), _word(signature.v << _PARITY_SHIFT | signature.s))
+
+
+def sign_p256(reading: Reading, domain: MeterDomain, key: ec.EllipticCurvePrivateKey) -> SignedReading:
+    """Signs a reading, as a meter with a P-256 key does.
+
+    Args:
+        reading: What to sign.
+        domain: Where it shall count.
+        key: The meter's P-256 private key; `p256_key` makes one of 32 bytes.
+    """
+    r, s = decode_dss_signature(key.sign(digest(reading, domain), _P256_SCHEME))
+    return SignedReading(reading, _word(r), _word(min(s, P256_ORDER - s)), p256_public_key(key))
+
+
+def p256_key(secret: bytes) -> ec.EllipticCurvePrivateKey:
+    """The P-256 private key of 32 bytes, a number from 1 to the curve's order less one.
+
+    Raises:
+        ValueError: It is no such number.
+    """
+    return ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
+
+
+def p256_public_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The public key, x and y, 64 bytes."""
+    numbers = key.public_key().public_numbers()
+    return _word(numbers.x) + _word(numbers.y)
+
+
+def key_address(public_key: bytes) -> ChecksumAddress:
+    """The address that names a public key of 64 bytes on either curve, as the contracts hold it."""
+    return to_checksum_address(keccak(public_key)[-20:])
+
+
+class KeyType(IntEnum):
+    """Curve of a meter's key, numbered as in the Registry. Private keys are 32 bytes on both."""
+
+    SECP256K1 = 0
+    P256 = 1
+
+    def address(self, secret: bytes) -> ChecksumAddress:
+        """The address that names the public key of this private key."""
+        if self is KeyType.P256:
+            return key_address(p256_public_key(p256_key(secret)))
+        return PrivateKey(bytes(secret)).public_key.to_checksum_address()
+
+    def sign(self, reading: Reading, domain: MeterDomain, secret: bytes) -> SignedReading:
+        """Signs a reading with this private key."""
+        return sign_p256(reading, domain, p256_key(secret)) if self is KeyType.P256 else sign(reading, domain, secret)
 
 
 def meter_id_bytes(meter_id: str) -> bytes:
@@ -248,8 +333,9 @@ def _json_number(data: dict[str, Any], field: str) -> int:
     return value
 
 
-def _json_bytes32(data: dict[str, Any], field: str) -> bytes:
+def _json_bytes(data: dict[str, Any], field: str, pattern: re.Pattern[str]) -> bytes:
     value = data.get(field)
-    if not isinstance(value, str) or not _BYTES32.fullmatch(value):
-        raise InvalidReading(field, value, "must be 0x and 64 hex digits")
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        digits = 64 if pattern is _BYTES32 else 128
+        raise InvalidReading(field, value, f"must be 0x and {digits} hex digits")
     return bytes.fromhex(value[2:])

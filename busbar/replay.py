@@ -10,7 +10,7 @@ time it makes a block every two seconds and the data's dates are moved to now.
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -332,7 +332,7 @@ def _collect(work: _Replay, started_at: datetime, began: float) -> Run:
             roles=_roles(work.parameters, chain.chain_id),
         ),
         run=RunInfo(
-            days=sorted({work.community.start_of(i).date().isoformat() for i in enrolment.replayed}),
+            days=[day.isoformat() for day in _replayed_days(work)],
             seed=enrolment.seed,
             real_time=work.settings.real_time,
             first_epoch=trading.start,
@@ -491,14 +491,16 @@ def _participant_rows(work: _Replay, ledger: Ledger) -> list[ParticipantRow]:
         )
         # What is still outstanding at the end of the replay would be bought from the grid as well.
         left = [*book.grid_import, *book.outstanding]
-        grid_cost = sum(_cost(tariff, o.interval_end - work.enrolment.epoch_seconds, o.energy_wh) for o in left)
+        grid = _cost(tariff, ((o.interval_end - work.enrolment.epoch_seconds, o.energy_wh) for o in left))
         paid_wei, earned_wei = work.chain.money.to_wei(book.paid_units), work.chain.money.to_wei(book.earned_units)
         # [R7] what a participant owes is rounded up, what it is owed down.
-        bill = grid_cost - (-paid_wei // WEI_PER_UTHB) - earned_wei // WEI_PER_UTHB
-        retail_only = _retail_only_cost(work, tariff, meters)
-        buyback = tariff.at(work.enrolment.chain_start)[0].buyback_credit_uthb(export_wh)
+        bill = grid.all_uthb - (-paid_wei // WEI_PER_UTHB) - earned_wei // WEI_PER_UTHB
+        retail_only = _cost(tariff, _imports(work, meters))
+        first, _ = tariff.at(work.enrolment.chain_start)
+        buyback = first.buyback_credit_uthb(export_wh)
+        service = sum(first.service_uthb(day) for day in _replayed_days(work)) * len(meters)
         # The utility has no bill without the market to compare with.
-        baseline = bill if participant.role is Role.UTILITY else retail_only - buyback
+        baseline = bill if participant.role is Role.UTILITY else retail_only.all_uthb - buyback
         rows.append(
             ParticipantRow(
                 account=address,
@@ -517,12 +519,17 @@ def _participant_rows(work: _Replay, ledger: Ledger) -> list[ParticipantRow]:
                 outstanding_wh=book.outstanding_wh,
                 grid_import_wh=book.grid_import_wh,
                 grid_held_uwh=book.energy_free_uwh,
-                grid_cost_uthb=grid_cost,
-                retail_only_cost_uthb=retail_only,
+                grid_cost_uthb=grid.all_uthb,
+                retail_only_cost_uthb=retail_only.all_uthb,
                 buyback_only_income_uthb=buyback,
                 bill_uthb=bill,
                 baseline_bill_uthb=baseline,
                 saving_uthb=baseline - bill,
+                grid_ft_uthb=grid.ft_uthb,
+                retail_only_ft_uthb=retail_only.ft_uthb,
+                service_uthb=service,
+                vat_uthb=first.vat_uthb(grid.all_uthb + service),
+                baseline_vat_uthb=first.vat_uthb(retail_only.all_uthb + service),
             )
         )
     return rows
@@ -532,24 +539,39 @@ def _total(meters: Sequence[CommunityMeter], series: str, intervals: range) -> i
     return sum(sum(getattr(meter, series)[intervals.start : intervals.stop]) for meter in meters)
 
 
-def _cost(tariff: DatedTariff, timestamp: int, energy_wh: int) -> int:
-    """Grid import of one interval at its own retail price, in micro-THB, rounded up."""
-    dated, when = tariff.at(timestamp)
-    return dated.grid_cost_uthb(energy_wh, when)
+class _Cost(NamedTuple):
+    """What the grid charges for energy before VAT, and how much of it is Ft."""
+
+    all_uthb: int
+    ft_uthb: int
 
 
-def _retail_only_cost(work: _Replay, tariff: DatedTariff, meters: Sequence[CommunityMeter]) -> int:
-    starts = (
-        (i, work.enrolment.chain_start + n * work.enrolment.epoch_seconds)
-        for n, i in enumerate(work.enrolment.replayed)
-    )
-    return sum(_cost(tariff, start, work.community.import_wh(meter, i)) for i, start in starts for meter in meters)
+def _cost(tariff: DatedTariff, imports: Iterable[tuple[int, int]]) -> _Cost:
+    """Grid import, as (start of interval, Wh), each interval at its own retail price and rounded up."""
+    all_uthb = ft_uthb = 0
+    for timestamp, energy_wh in imports:
+        dated, when = tariff.at(timestamp)
+        all_uthb += dated.grid_cost_uthb(energy_wh, when)
+        ft_uthb += dated.ft_cost_uthb(energy_wh)
+    return _Cost(all_uthb, ft_uthb)
+
+
+def _imports(work: _Replay, meters: Sequence[CommunityMeter]) -> Iterator[tuple[int, int]]:
+    """All import of the meters, as (start of interval, Wh)."""
+    for n, i in enumerate(work.enrolment.replayed):
+        start = work.enrolment.chain_start + n * work.enrolment.epoch_seconds
+        for meter in meters:
+            yield start, work.community.import_wh(meter, i)
+
+
+def _replayed_days(work: _Replay) -> list[date]:
+    return sorted({work.community.start_of(i).date() for i in work.enrolment.replayed})
 
 
 def _flow_rows(ledger: Ledger, names: dict[str, str]) -> list[FlowRow]:
     """Who supplied whom: each epoch's purchases shared among its sellers in proportion to what they sold.
 
-    An attribution for people, rounded down to whole Wh: the auction itself knows no counterparties.
+    An attribution for people, rounded to whole Wh: the auction itself knows no counterparties.
     """
     flows: dict[tuple[str, str], int] = defaultdict(int)
     for book in ledger.epochs.values():
@@ -562,9 +584,9 @@ def _flow_rows(ledger: Ledger, names: dict[str, str]) -> list[FlowRow]:
             for buyer, taken in bought.items():
                 flows[(names.get(seller, seller), names.get(buyer, buyer))] += given * taken // total
     return [
-        FlowRow(seller=seller, buyer=buyer, energy_wh=energy // ENERGY_UNITS_PER_WH)
+        FlowRow(seller=seller, buyer=buyer, energy_wh=energy_wh)
         for (seller, buyer), energy in sorted(flows.items())
-        if energy >= ENERGY_UNITS_PER_WH
+        if (energy_wh := (energy + ENERGY_UNITS_PER_WH // 2) // ENERGY_UNITS_PER_WH)
     ]
 
 

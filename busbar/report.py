@@ -49,8 +49,6 @@ FLOW_NODES = 10
 """Sellers and buyers with a band of their own in the flow chart; the rest is summed up."""
 CONSOLE_ROWS = 30
 """Participants listed in the terminal; the rest is summed up."""
-ROUNDING_UTHB = 1_000
-"""A tenth of a satang: what a bill may differ from its lines because each was rounded on its own."""
 WIDE_CONSOLE = 100
 """Columns from which the terminal shows grid import too."""
 
@@ -389,11 +387,13 @@ def _page(run: Run) -> str:
         buyback=_price_range(run, (epoch.buyback_tick for epoch in run.epochs)),
         retail=_price_range(run, (epoch.retail_tick for epoch in run.epochs)),
         grid_wh=_grid_wh,
+        to_pay_uthb=_to_pay_uthb,
+        to_pay_total_uthb=sum(map(_to_pay_uthb, members)),
+        million=lambda count: _decimal(count, 10**6, 1),
         grid_total_wh=sum(_grid_wh(row) for row in members),
         members=members,
         utilities=[row for row in run.participants if row.role == "utility"],
         bills=bills,
-        with_vat=any(line.label.startswith("VAT") for bill in bills for line in bill.lines),
         flows=flows,
         files=[PARTICIPANTS_FILE, EPOCHS_FILE, TRADES_FILE, READINGS_FILE, "run.json"],
         echarts_licence="Apache-2.0",
@@ -531,40 +531,51 @@ def _bills(run: Run, members: Sequence[ParticipantRow]) -> list[_Bill]:
 
 
 def _bill_lines(run: Run, row: ParticipantRow) -> list[_Line]:
-    lines = [
-        ("Grid import at tariff", _grid_wh(row) * UWH_PER_WH, row.grid_cost_uthb * WEI_PER_UTHB),
-        ("Bought in the market", row.bought_uwh, row.paid_wei),
-        ("Sold in the market", row.sold_uwh, -row.earned_wei),
+    grid_wh = _grid_wh(row)
+    return [
+        *_grid_lines("Grid import", grid_wh, row.grid_cost_uthb, row.grid_ft_uthb),
+        *_traded_line("Bought in the market", row.bought_uwh, row.paid_wei),
+        *_traded_line("Sold in the market", row.sold_uwh, -row.earned_wei),
+        _Line("Bill before service and VAT", "", "", _thb(row.bill_uthb), total=True),
+        *_charge_lines(run, row.service_uthb, row.vat_uthb),
+        _Line("To pay", "", "", _thb(_to_pay_uthb(row)), total=True),
     ]
-    return _itemised(run, lines, "Bill", row.bill_uthb)
 
 
 def _baseline_lines(run: Run, row: ParticipantRow) -> list[_Line]:
-    lines = [
-        ("All import at tariff", row.import_wh * UWH_PER_WH, row.retail_only_cost_uthb * WEI_PER_UTHB),
-        ("All export at buyback", row.export_wh * UWH_PER_WH, -row.buyback_only_income_uthb * WEI_PER_UTHB),
+    income_wei = -row.buyback_only_income_uthb * WEI_PER_UTHB
+    return [
+        *_grid_lines("All import", row.import_wh, row.retail_only_cost_uthb, row.retail_only_ft_uthb),
+        *_traded_line("All export at buyback", row.export_wh * UWH_PER_WH, income_wei),
+        _Line("Bill before service and VAT", "", "", _thb(row.baseline_bill_uthb), total=True),
+        *_charge_lines(run, row.service_uthb, row.baseline_vat_uthb),
+        _Line("To pay", "", "", _thb(row.baseline_bill_uthb + row.service_uthb + row.baseline_vat_uthb), total=True),
     ]
-    return _itemised(run, lines, "Bill without the market", row.baseline_bill_uthb)
 
 
-def _itemised(run: Run, energies: Sequence[tuple[str, int, int]], total: str, total_uthb: int) -> list[_Line]:
-    """A bill's lines: the grid's, always first, then what there is of the others, then VAT, then the total.
+def _to_pay_uthb(row: ParticipantRow) -> int:
+    """What a participant pays in the end: its bill, service charge, and VAT on what the grid charges."""
+    return row.bill_uthb + row.service_uthb + row.vat_uthb
 
-    VAT is what the total adds to the lines, so that they always add up; if that is not VAT, the line says so.
-    """
-    lines = [
-        _Line(label, _uwh(uwh), _mean_price(abs(wei), uwh) if uwh else "", _wei(wei))
-        for n, (label, uwh, wei) in enumerate(energies)
-        if n == 0 or uwh or wei
+
+def _grid_lines(label: str, energy_wh: int, cost_uthb: int, ft_uthb: int) -> list[_Line]:
+    """Energy charge and Ft: always there, so that a bill says when there was none."""
+    uwh = energy_wh * UWH_PER_WH
+    return [
+        _Line(f"{label}, {part}", _uwh(uwh), _mean_price(uthb * WEI_PER_UTHB, uwh) if uwh else "", _thb(uthb))
+        for part, uthb in (("energy charge", cost_uthb - ft_uthb), ("Ft", ft_uthb))
     ]
-    rest_uthb = total_uthb - _ratio(sum(wei for _, _, wei in energies), WEI_PER_UTHB)
-    if abs(rest_uthb) > ROUNDING_UTHB:
-        vat = run.tariff.vat_percent
-        vat_uthb = _ratio(energies[0][2] * vat, 100 * WEI_PER_UTHB)
-        is_vat = abs(rest_uthb - vat_uthb) <= ROUNDING_UTHB
-        label = f"VAT {vat} % on grid import" if is_vat else "Other charges (VAT, service, rounding)"
-        lines.append(_Line(label, "", "", _thb(rest_uthb)))
-    return [*lines, _Line(total, "", "", _thb(total_uthb), total=True)]
+
+
+def _traded_line(label: str, uwh: int, wei: int) -> list[_Line]:
+    return [_Line(label, _uwh(uwh), _mean_price(abs(wei), uwh) if uwh else "", _wei(wei))] if uwh or wei else []
+
+
+def _charge_lines(run: Run, service_uthb: int, vat_uthb: int) -> list[_Line]:
+    return [
+        _Line(f"Service charge, {_plural(len(run.run.days), 'day')}", "", "", _thb(service_uthb)),
+        _Line(f"VAT {run.tariff.vat_percent} % on grid and service", "", "", _thb(vat_uthb)),
+    ]
 
 
 # ---- the terminal ---------------------------------------------------------------------------------------------

@@ -135,7 +135,10 @@ class ReadingRow(Model):
 
 
 class ParticipantRow(Model):
-    """One participant's days: energy, money, and the comparison with having no market."""
+    """One participant's days: energy, money, and the comparison with having no market.
+
+    The bills and the saving are before VAT and service charge. Ft is a part of the cost of grid import.
+    """
 
     account: str
     name: str
@@ -159,6 +162,11 @@ class ParticipantRow(Model):
     bill_uthb: int
     baseline_bill_uthb: int
     saving_uthb: int
+    grid_ft_uthb: int
+    retail_only_ft_uthb: int
+    service_uthb: int
+    vat_uthb: int
+    baseline_vat_uthb: int
 
 
 class FlowRow(Model):

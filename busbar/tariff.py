@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from busbar import errors
 
-__all__ = ["FLAT_MARGINAL_PLAN", "TOU_PLAN", "Block", "Tariff", "TariffError", "load_tariff"]
+__all__ = ["FLAT_MARGINAL_PLAN", "TOU_PLAN", "Tariff", "TariffError", "load_tariff"]
 
 FLAT_MARGINAL_PLAN = "residential-1.2"
 TOU_PLAN = "tou-1.3"
@@ -45,28 +46,12 @@ _BANGKOK = timezone(timedelta(hours=7), "Bangkok")
 _COMMON_ID = "thailand"
 _WH_PER_KWH = 1_000
 _NEAREST_REACH = timedelta(days=366)
-_BLOCK_ITEM = re.compile(r"energy_kwh_([0-9]+)_(?:([0-9]+)|up)")
 _DECIMAL = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _STATUSES = frozenset({"read", "secondary", "news", "draft", "planned", "assumption", "not_found"})
 
 
 class TariffError(errors.BusbarError):
     """A tariff file is malformed, or holds no value for what is asked; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """One block of a progressive tariff, in kWh of a calendar month.
-
-    Attributes:
-        first_kwh: First kWh of the month that the block prices, counted from 1.
-        last_kwh: Last kWh of the month that the block prices, or None if it has no end.
-        uthb_per_kwh: Energy charge in micro-THB per kWh, without Ft and VAT.
-    """
-
-    first_kwh: int
-    last_kwh: int | None
-    uthb_per_kwh: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,6 @@ class Tariff:
         off_peak_uthb_per_kwh: Energy charge off-peak, without Ft and VAT.
         on_peak_weekdays: ISO weekdays (Monday is 1) that have on-peak hours; empty for a flat plan.
         on_peak_hours: Hours of the Bangkok clock that are on-peak, end excluded; empty for a flat plan.
-        blocks: Progressive blocks of a month in order; empty for a time-of-use plan.
         ft_uthb_per_kwh: Ft, the fuel adjustment, in micro-THB per kWh; it has been negative.
         buyback_uthb_per_kwh: What the utility pays for surplus, in micro-THB per kWh.
         service_uthb_per_month: Service charge in micro-THB per month, without VAT.
@@ -101,7 +85,6 @@ class Tariff:
     off_peak_uthb_per_kwh: int
     on_peak_weekdays: range
     on_peak_hours: range
-    blocks: tuple[Block, ...]
     ft_uthb_per_kwh: int
     buyback_uthb_per_kwh: int
     service_uthb_per_month: int
@@ -174,26 +157,17 @@ class Tariff:
         """
         return _energy(export_wh) * self.buyback_uthb_per_kwh // _WH_PER_KWH
 
-    def month_cost_uthb(self, import_wh: int) -> int:
-        """Return a calendar month's energy charge by progressive blocks plus Ft, in micro-THB.
-
-        Before VAT and service charge; rounded up once, over the whole month.
-
-        Args:
-            import_wh: Whole Wh taken from the grid in the month, 0 or more.
+    def ft_cost_uthb(self, import_wh: int) -> int:
+        """Return the part of ``grid_cost_uthb`` that is Ft, in micro-THB, rounded down; Ft may be negative.
 
         Raises:
-            TariffError: ``import_wh`` is negative, or the plan has no blocks: a time-of-use month is the
-                sum of its intervals.
+            TariffError: ``import_wh`` is negative.
         """
-        if not self.blocks:
-            raise TariffError(f"{self.plan} has no monthly blocks; add up grid_cost_uthb over the intervals")
-        total = _energy(import_wh) * self.ft_uthb_per_kwh
-        for block in self.blocks:
-            below_wh = (block.first_kwh - 1) * _WH_PER_KWH
-            end_wh = import_wh if block.last_kwh is None else min(import_wh, block.last_kwh * _WH_PER_KWH)
-            total += max(0, end_wh - below_wh) * block.uthb_per_kwh
-        return _ceil_div(total, _WH_PER_KWH)
+        return _energy(import_wh) * self.ft_uthb_per_kwh // _WH_PER_KWH
+
+    def service_uthb(self, day: date) -> int:
+        """Return one day's part of a meter's monthly service charge, in micro-THB, rounded up, before VAT."""
+        return _ceil_div(self.service_uthb_per_month, monthrange(day.year, day.month)[1])
 
     def vat_uthb(self, amount_uthb: int) -> int:
         """Return the VAT on an amount before VAT, in micro-THB, rounded up."""
@@ -277,10 +251,8 @@ def load_tariff(path: Path | str, on: date, plan: str = FLAT_MARGINAL_PLAN) -> T
     buyback = book.uthb(_COMMON_ID, "buyback", "THB/kWh")
     vat_percent = book.whole(_COMMON_ID, "vat", "percent")
     service = book.uthb(plan, "service", "THB/month")
-    blocks: tuple[Block, ...] = ()
     weekdays = hours = range(0)
     if plan == FLAT_MARGINAL_PLAN:
-        blocks = book.blocks(plan)
         on_peak = off_peak = book.uthb(plan, FLAT_MARGINAL_ITEM, "THB/kWh")
         book.assumptions.append(
             "flat-marginal: every kWh costs the price of block 151-400 kWh/month; "
@@ -303,7 +275,6 @@ def load_tariff(path: Path | str, on: date, plan: str = FLAT_MARGINAL_PLAN) -> T
         off_peak_uthb_per_kwh=off_peak,
         on_peak_weekdays=weekdays,
         on_peak_hours=hours,
-        blocks=blocks,
         ft_uthb_per_kwh=ft,
         buyback_uthb_per_kwh=buyback,
         service_uthb_per_month=service,
@@ -333,23 +304,6 @@ class _Book:
         if value != int(value):
             raise TariffError(f"{self.file}: {tariff_id} {item} is {value}, not a whole number")
         return int(value)
-
-    def blocks(self, plan: str) -> tuple[Block, ...]:
-        blocks: list[Block] = []
-        for item in dict.fromkeys(row.item for row in self.rows if row.tariff_id == plan and row.covers(self.on)):
-            match = _BLOCK_ITEM.fullmatch(item)
-            if match is not None:
-                last_kwh = None if match[2] is None else int(match[2])
-                blocks.append(Block(int(match[1]), last_kwh, _uthb(self._value(plan, item, "THB/kWh"))))
-        blocks.sort(key=lambda block: block.first_kwh)
-        expected: int | None = 1
-        for block in blocks:
-            if block.first_kwh != expected:
-                raise TariffError(f"{self.file}: blocks of {plan} do not join at kWh {block.first_kwh}")
-            expected = None if block.last_kwh is None else block.last_kwh + 1
-        if expected is not None:
-            raise TariffError(f"{self.file}: the last block of {plan} ends, after kWh {expected - 1}")
-        return tuple(blocks)
 
     def ft(self) -> int:
         """Return Ft in micro-THB/kWh; by the nearest-period rule, and named as such, if the date has none."""

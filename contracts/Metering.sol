@@ -4,7 +4,9 @@ pragma solidity 0.8.35;
 import {AccessManaged} from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
+import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {IGridToken} from "./interfaces/IGridToken.sol";
@@ -23,6 +25,8 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     uint256 public constant PERIOD_EPOCHS = 96;
     /// @inheritdoc IMetering
     uint256 public constant GRACE_EPOCHS = 4;
+    /// @inheritdoc IMetering
+    uint256 public constant LATE_SECONDS = 7 days;
 
     bytes32 private constant _READING_TYPEHASH = keccak256(
         "Reading(bytes32 meterId,uint64 intervalEnd,uint64 importWh,uint64 exportWh)"
@@ -30,6 +34,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     /// @dev Largest register a meter can show: 281 TWh.
     uint256 private constant _MAX_REGISTER_WH = type(uint48).max;
     uint256 private constant _KEY_SHIFT = 128;
+    uint256 private constant _FINAL_SHIFT = 128;
     /// @dev GRID wei in a Wh.
     uint256 private constant _WH_WEI = 1e15;
 
@@ -48,16 +53,18 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     ///
     ///      `state`, least significant bit first: importWh 48 | exportWh 48 | intervalEnd 32 | key 128 = 256 bits.
     ///      Registers up to 281 TWh, time until 2106. Of the key's address the lowest 128 bits are kept: to sign
-    ///      for a meter one needs its key or 2**128 tries, which is what secp256k1 itself withstands. A third
+    ///      for a meter one needs its key or 2**128 tries, which is what both curves themselves withstand. A third
     ///      word for the other 32 bits would cost every reading 2,100 gas.
     struct Meter {
         /// Whose energy it measures; zero for an unknown meter.
         address owner;
-        /// Power limits in W. 160 + 40 + 40 + 8 = 248 bits.
+        /// Power limits in W. 160 + 40 + 40 + 8 + 8 = 256 bits.
         uint40 ratedImportW;
         uint40 ratedExportW;
         /// Whether its readings are refused for good.
         bool closed;
+        /// Whether there was a device before this one, whose late readings may still come.
+        bool replaced;
         uint256 state;
     }
 
@@ -69,6 +76,10 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     }
 
     mapping(bytes32 meterId => Meter) private _meters;
+    /// @dev Devices that were replaced, by the lowest 128 bits of their key's address; least significant bit first:
+    ///      the newest reading, importWh 48 | exportWh 48 | intervalEnd 32, and the final registers, importWh 48 |
+    ///      exportWh 48 | time of the replacement 32 = 256 bits.
+    mapping(bytes32 meterId => mapping(uint256 key => uint256 word)) private _former;
     /// @dev Import ledgers, see Imports.
     mapping(address account => uint256 word) private _ledgers;
     mapping(uint256 id => Parked) private _parked;
@@ -90,20 +101,34 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     // ----------------------------------------------------------------- readings
 
     /// @inheritdoc IMetering
-    function submitReadings(SignedReading[] calldata readings) external restricted returns (uint256 accepted) {
+    function submitReadings(
+        SignedReading[] calldata readings,
+        P256Key[] calldata keys
+    ) external restricted returns (uint256 accepted) {
         uint256 length = readings.length;
         if (length == 0) revert NoReadings();
+        if (keys.length > length) revert TooManyKeys(keys.length, length);
         address[] memory owners = new address[](length);
         uint256[] memory mintedWh = new uint256[](length);
         uint256 credits = 0;
         bytes32 domain = _domainSeparatorV4();
         Now memory now_ = _now();
+        uint256 free;
+        assembly ("memory-safe") {
+            free := mload(0x40)
+        }
         unchecked {
+            // Of a reading before the first with a key, `k` wraps around and names none.
+            uint256 k = keys.length - length;
             for (uint256 i = 0; i < length; ++i) {
+                // Memory that judging a reading took is used again: a batch would pay for it by the square.
+                assembly ("memory-safe") {
+                    mstore(0x40, free)
+                }
                 SignedReading calldata reading = readings[i];
-                (SkipReason reason, address owner, uint256 wh) = _take(reading, domain, now_);
+                (SkipReason reason, address owner, uint256 wh) = _take(reading, keys, k + i, domain, now_);
                 if (reason != SkipReason.None) {
-                    emit ReadingSkipped(reading.meterId, reading.intervalEnd, reason);
+                    _recordOrSkip(reading, keys, k + i, domain, reason);
                     continue;
                 }
                 ++accepted;
@@ -125,42 +150,87 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     ///      register and owes the import; the export to mint is returned.
     function _take(
         SignedReading calldata reading,
+        P256Key[] calldata keys,
+        uint256 k,
         bytes32 domain,
         Now memory now_
     ) private returns (SkipReason reason, address owner, uint256 mintWh) {
         bytes32 meterId = reading.meterId;
         (uint64 end, uint64 importWh, uint64 exportWh) = (reading.intervalEnd, reading.importWh, reading.exportWh);
-        Meter memory meter = _meters[meterId];
+        Meter storage stored = _meters[meterId];
+        Meter memory meter = stored;
         owner = meter.owner;
         if (owner == address(0)) return (SkipReason.UnknownMeter, owner, 0);
         if (meter.closed) return (SkipReason.RevokedMeter, owner, 0);
         if (end > block.timestamp) return (SkipReason.InFuture, owner, 0);
-        Register memory before = _register(meter.state);
-        if (end <= before.intervalEnd) return (SkipReason.NotNewer, owner, 0);
-        if (importWh < before.importWh || exportWh < before.exportWh) {
-            return (SkipReason.RegisterWentBack, owner, 0);
-        }
+        (uint64 lastEnd, uint64 lastImportWh, uint64 lastExportWh) = _unpack(meter.state);
+        if (end <= lastEnd) return (SkipReason.NotNewer, owner, 0);
+        if (importWh < lastImportWh || exportWh < lastExportWh) return (SkipReason.RegisterWentBack, owner, 0);
         if (importWh > _MAX_REGISTER_WH || exportWh > _MAX_REGISTER_WH) return (SkipReason.OutOfRange, owner, 0);
-        bytes32 digest = MessageHashUtils.toTypedDataHash(domain, _structHash(meterId, end, importWh, exportWh));
-        if (!_isKey(_signer(digest, reading), meter.state)) return (SkipReason.BadSignature, owner, 0);
+        if (!_isKey(_signer(reading, keys, k, domain), meter.state)) return (SkipReason.BadSignature, owner, 0);
 
-        _meters[meterId].state = _state(meter.state >> _KEY_SHIFT, end, importWh, exportWh);
+        stored.state = _state(meter.state >> _KEY_SHIFT, end, importWh, exportWh);
         emit ReadingAccepted(meterId, end, importWh, exportWh);
         unchecked {
             // Neither time nor a register went back.
-            mintWh = _grow(
-                meterId,
-                meter,
-                now_,
-                end - before.intervalEnd,
-                importWh - before.importWh,
-                exportWh - before.exportWh
-            );
+            mintWh = _grow(meterId, meter, now_, end - lastEnd, importWh - lastImportWh, exportWh - lastExportWh);
         }
     }
 
-    /// @dev Who signed; a signature that is none gives the zero address, which is no meter's key.
-    function _signer(bytes32 digest, SignedReading calldata reading) private pure returns (address signer) {
+    /// @dev A reading that is not newer may be a replaced device's, and is recorded then.
+    function _recordOrSkip(
+        SignedReading calldata reading,
+        P256Key[] calldata keys,
+        uint256 k,
+        bytes32 domain,
+        SkipReason reason
+    ) private {
+        bytes32 meterId = reading.meterId;
+        if (reason == SkipReason.NotNewer && _meters[meterId].replaced) {
+            reason = _record(reading, _signer(reading, keys, k, domain));
+            if (reason == SkipReason.None) {
+                emit LateReadingRecorded(meterId, reading.intervalEnd, reading.importWh, reading.exportWh);
+                return;
+            }
+        }
+        emit ReadingSkipped(meterId, reading.intervalEnd, reason);
+    }
+
+    /// @dev Judges a reading against the device that `signer` was the key of, if any, and notes it as that
+    ///      device's newest. It mints and owes nothing: the final registers held its energy.
+    function _record(SignedReading calldata reading, address signer) private returns (SkipReason) {
+        (uint64 end, uint64 importWh, uint64 exportWh) = (reading.intervalEnd, reading.importWh, reading.exportWh);
+        uint256 key = uint128(uint160(signer));
+        uint256 word = _former[reading.meterId][key];
+        if (word == 0) return SkipReason.NotNewer;
+        (uint64 lastEnd, uint64 lastImportWh, uint64 lastExportWh) = _unpack(word);
+        (uint64 replacedAt, uint64 finalImportWh, uint64 finalExportWh) = _unpack(word >> _FINAL_SHIFT);
+        if (end > replacedAt) return SkipReason.BadSignature;
+        if (block.timestamp > replacedAt + LATE_SECONDS) return SkipReason.TooLate;
+        if (end <= lastEnd) return SkipReason.NotNewer;
+        if (importWh < lastImportWh || exportWh < lastExportWh) return SkipReason.RegisterWentBack;
+        if (importWh > finalImportWh || exportWh > finalExportWh) return SkipReason.AboveFinalRegister;
+        _former[reading.meterId][key] = _formerWord(_state(0, end, importWh, exportWh), word >> _FINAL_SHIFT);
+        return SkipReason.None;
+    }
+
+    /// @dev Address of the key that signed: the `k`th of `keys` if there are so many, else the one that the
+    ///      signature gives. A signature that is none gives the zero address, which is no meter's key.
+    function _signer(
+        SignedReading calldata reading,
+        P256Key[] calldata keys,
+        uint256 k,
+        bytes32 domain
+    ) private view returns (address signer) {
+        bytes32 digest = MessageHashUtils.toTypedDataHash(
+            domain,
+            _structHash(reading.meterId, reading.intervalEnd, reading.importWh, reading.exportWh)
+        );
+        if (k < keys.length) {
+            P256Key calldata key = keys[k];
+            if (!P256.verify(digest, reading.r, reading.vs, key.x, key.y)) return address(0);
+            return address(uint160(uint256(Hashes.efficientKeccak256(key.x, key.y))));
+        }
         // slither-disable-next-line unused-return -- the error says no more than the zero address does
         (signer, , ) = ECDSA.tryRecover(digest, reading.r, reading.vs);
     }
@@ -344,7 +414,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         uint64 importWh,
         uint64 exportWh
     ) external restricted {
-        _meters[meterId] = Meter(owner, ratedImportW, ratedExportW, false, 0);
+        _meters[meterId] = Meter(owner, ratedImportW, ratedExportW, false, false, 0);
         _open(meterId, key, importWh, exportWh);
     }
 
@@ -358,18 +428,24 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         uint64 initialExportWh
     ) external restricted {
         Meter memory meter = _meters[meterId];
-        Register memory before = _register(meter.state);
-        if (finalImportWh < before.importWh || finalExportWh < before.exportWh) {
-            revert FinalRegisterTooLow(meterId, before.importWh, before.exportWh);
+        (uint64 lastEnd, uint64 lastImportWh, uint64 lastExportWh) = _unpack(meter.state);
+        if (finalImportWh < lastImportWh || finalExportWh < lastExportWh) {
+            revert FinalRegisterTooLow(meterId, lastImportWh, lastExportWh);
         }
+        _requireInRange(meterId, finalImportWh, finalExportWh);
+        _meters[meterId].replaced = true;
+        _former[meterId][meter.state >> _KEY_SHIFT] = _formerWord(
+            meter.state,
+            _state(0, block.timestamp, finalImportWh, finalExportWh)
+        );
         _open(meterId, newKey, initialImportWh, initialExportWh);
         uint256 mintWh = _grow(
             meterId,
             meter,
             _now(),
-            block.timestamp - before.intervalEnd,
-            finalImportWh - before.importWh,
-            finalExportWh - before.exportWh
+            block.timestamp - lastEnd,
+            finalImportWh - lastImportWh,
+            finalExportWh - lastExportWh
         );
         _mintOne(meter.owner, mintWh);
     }
@@ -380,12 +456,20 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     }
 
     function _open(bytes32 meterId, address key, uint64 importWh, uint64 exportWh) private {
-        if (importWh > _MAX_REGISTER_WH || exportWh > _MAX_REGISTER_WH) {
-            revert RegisterOutOfRange(meterId, importWh, exportWh, _MAX_REGISTER_WH);
-        }
+        _requireInRange(meterId, importWh, exportWh);
         uint64 openedAt = uint64(block.timestamp);
         _meters[meterId].state = _state(uint128(uint160(key)), openedAt, importWh, exportWh);
         emit RegisterOpened(meterId, openedAt, importWh, exportWh);
+    }
+
+    function _requireInRange(bytes32 meterId, uint64 importWh, uint64 exportWh) private pure {
+        if (importWh > _MAX_REGISTER_WH || exportWh > _MAX_REGISTER_WH) {
+            revert RegisterOutOfRange(meterId, importWh, exportWh, _MAX_REGISTER_WH);
+        }
+    }
+
+    function _formerWord(uint256 newest, uint256 last) private pure returns (uint256) {
+        return uint128(newest) | (last << _FINAL_SHIFT);
     }
 
     function _state(
@@ -397,8 +481,8 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         return importWh | (exportWh << 48) | (intervalEnd << 96) | (key << _KEY_SHIFT);
     }
 
-    function _register(uint256 state) private pure returns (Register memory) {
-        return Register(uint32(state >> 96), uint48(state), uint48(state >> 48));
+    function _unpack(uint256 state) private pure returns (uint64 intervalEnd, uint64 importWh, uint64 exportWh) {
+        return (uint32(state >> 96), uint48(state), uint48(state >> 48));
     }
 
     /// @dev The zero address, which a failed recovery gives, is never a meter's: its low bits would need luck
@@ -413,7 +497,8 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     function registersOf(bytes32[] calldata meterIds) external view returns (Register[] memory registers) {
         registers = new Register[](meterIds.length);
         for (uint256 i = 0; i < meterIds.length; ++i) {
-            registers[i] = _register(_meters[meterIds[i]].state);
+            (uint64 intervalEnd, uint64 importWh, uint64 exportWh) = _unpack(_meters[meterIds[i]].state);
+            registers[i] = Register(intervalEnd, importWh, exportWh);
         }
     }
 
@@ -439,9 +524,8 @@ contract Metering is IMetering, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc IMetering
-    function isAuthentic(SignedReading calldata reading) external view returns (bool) {
-        bytes32 digest = readingDigest(reading.meterId, reading.intervalEnd, reading.importWh, reading.exportWh);
-        return _isKey(_signer(digest, reading), _meters[reading.meterId].state);
+    function isAuthentic(SignedReading calldata reading, P256Key[] calldata keys) external view returns (bool) {
+        return _isKey(_signer(reading, keys, 0, _domainSeparatorV4()), _meters[reading.meterId].state);
     }
 
     /// @inheritdoc IMetering

@@ -85,8 +85,6 @@ contract Registry is IRegistry, AccessManaged {
         if (_meters[meterId].status != MeterStatus.Unknown) revert MeterExists(meterId);
         Participant storage owner = _known(config.owner);
         if (owner.meterCount >= MAX_METERS) revert TooManyMeters(config.owner, MAX_METERS);
-        // P-256 keys come with their own verification; until then such a meter could never be read.
-        if (config.keyType != KeyType.Secp256k1) revert InvalidMeter(meterId, "keyType");
         if (config.kind == MeterKind.Unknown) revert InvalidMeter(meterId, "kind");
         if (config.ratedImportW == 0) revert InvalidMeter(meterId, "ratedImportW");
         if ((config.kind == MeterKind.Prosumer) != (config.ratedExportW != 0)) {
@@ -127,6 +125,7 @@ contract Registry is IRegistry, AccessManaged {
     function replaceMeter(
         bytes32 meterId,
         address newKey,
+        KeyType newKeyType,
         uint64 finalImportWh,
         uint64 finalExportWh,
         uint64 initialImportWh,
@@ -136,7 +135,17 @@ contract Registry is IRegistry, AccessManaged {
         address oldKey = meter.key;
         _takeKey(newKey, meterId);
         meter.key = newKey;
-        emit MeterReplaced(meterId, oldKey, newKey, finalImportWh, finalExportWh, initialImportWh, initialExportWh);
+        meter.keyType = newKeyType;
+        emit MeterReplaced(
+            meterId,
+            oldKey,
+            newKey,
+            newKeyType,
+            finalImportWh,
+            finalExportWh,
+            initialImportWh,
+            initialExportWh
+        );
         metering.replaceMeter(meterId, newKey, finalImportWh, finalExportWh, initialImportWh, initialExportWh);
     }
 

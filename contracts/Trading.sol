@@ -2,25 +2,31 @@
 pragma solidity 0.8.35;
 
 import {AccessManaged} from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
+import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {IGridToken} from "./interfaces/IGridToken.sol";
 import {ITrading} from "./interfaces/ITrading.sol";
 import {Accounts} from "./libraries/Accounts.sol";
 import {Book} from "./libraries/Book.sol";
+import {BundleCodec} from "./libraries/BundleCodec.sol";
 import {Clearing} from "./libraries/Clearing.sol";
+import {Messages} from "./libraries/Messages.sol";
 import {OrderCodec} from "./libraries/OrderCodec.sol";
 import {Zones} from "./libraries/Zones.sol";
 
 /// @title Trading
 /// @notice See ITrading, which is the manual. Algorithm and arithmetic are in Book and Clearing; this
 ///         contract handles accounts, money, access and events.
-contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
+contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
     using Accounts for Accounts.Account;
     using Book for Book.State;
+    using BundleCodec for BundleCodec.Bundle;
     using Zones for Zones.Zone;
     using SafeERC20 for IERC20;
 
@@ -32,6 +38,11 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     uint256 public constant MAX_ORDER_WH = 10_000_000;
     /// @notice Orders per participant and epoch, cancelled ones included.
     uint256 public constant MAX_ORDERS = 100;
+    /// @notice Bytes of bundles in one call: about 950 of a single order, or 140 of a hundred, at the edge of what a
+    ///         transaction holds (EIP-7825).
+    uint256 public constant MAX_BATCH_BYTES = 98_304;
+    /// @notice Gas that a contract wallet may use to check a signature.
+    uint256 public constant WALLET_GAS = 100_000;
 
     /// @dev GRID wei in a micro-Wh: 1e18 wei = 1 kWh = 1e9 micro-Wh.
     uint256 private constant _ENERGY_UNIT_WEI = 1e9;
@@ -40,6 +51,8 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     /// @dev 99 further orders, six a word.
     // slither-disable-next-line unused-state -- the length of an array below, which slither does not count
     uint256 private constant _FURTHER_WORDS = 17;
+    /// @dev No order has all these bits: a direct cancel names an order by its id alone.
+    uint256 private constant _ANY_ORDER = type(uint256).max;
     /// @dev A market whose epoch numbers would outgrow their 27 bits within ten years is refused. With epochs
     ///      of 60 s they last 255 years.
     uint256 private constant _HORIZON_SECONDS = 3650 days;
@@ -90,7 +103,7 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         uint256 genesis_,
         uint256 epochSeconds_,
         uint256 cancelCutoffSeconds_
-    ) AccessManaged(authority) {
+    ) AccessManaged(authority) EIP712("Busbar Trading", "1") {
         if (gridToken_ == address(0) || quoteToken_ == address(0)) revert ZeroAddress();
         // 1 kWh = 1e9 micro-Wh, and half a tick: [R1]
         if (tickWei_ == 0 || tickWei_ % 2e9 != 0) revert TickNotRepresentable(tickWei_);
@@ -113,7 +126,7 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc ITrading
     function deposit(Asset asset, uint256 amountWei) external nonReentrant {
-        _deposit(asset, amountWei);
+        _deposit(msg.sender, asset, amountWei);
     }
 
     /// @inheritdoc ITrading
@@ -131,22 +144,39 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         // solhint-disable-next-line no-empty-blocks
         try IERC20Permit(_token(asset)).permit(msg.sender, address(this), amountWei, deadline, v, r, s) {} catch {}
         // slither-disable-end reentrancy-benign
-        _deposit(asset, amountWei);
+        _deposit(msg.sender, asset, amountWei);
     }
 
-    function _deposit(Asset asset, uint256 amountWei) private {
-        Accounts.Account memory a = Accounts.unpack(_accounts[msg.sender]);
-        _requireActive(msg.sender, a);
+    /// @inheritdoc ITrading
+    function depositWithPermitFor(
+        address account,
+        Asset asset,
+        uint256 amountWei,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external nonReentrant {
+        // The permit is the only consent there is, so a failed one is not passed over as above: whoever left an
+        // allowance standing must not have it used by strangers.
+        IERC20Permit(_token(asset)).permit(account, address(this), amountWei, deadline, v, r, s);
+        _deposit(account, asset, amountWei);
+    }
+
+    function _deposit(address account, Asset asset, uint256 amountWei) private {
+        Accounts.Account memory a = Accounts.unpack(_accounts[account]);
+        _requireActive(account, a.status);
         uint256 units = _toUnits(asset, amountWei);
         _addTotal(asset, units);
         if (asset == Asset.Energy) a.energy += units;
         else a.money += units;
-        _accounts[msg.sender] = a.pack();
-        emit Deposited(msg.sender, asset, amountWei);
+        _accounts[account] = a.pack();
+        emit Deposited(account, asset, amountWei);
 
         IERC20 token = IERC20(_token(asset));
         uint256 before = token.balanceOf(address(this));
-        token.safeTransferFrom(msg.sender, address(this), amountWei);
+        // slither-disable-next-line arbitrary-send-erc20-permit -- the sender, or the owner of a permit that was just accepted
+        token.safeTransferFrom(account, address(this), amountWei);
         uint256 received = token.balanceOf(address(this)) - before;
         if (received != amountWei) revert UnexpectedAmountReceived(asset, amountWei, received);
     }
@@ -177,83 +207,375 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
     }
 
     function _enter(address account, uint48[] memory orders) private returns (uint256 firstOrderId) {
-        uint256 added = orders.length;
-        if (added == 0) revert NoOrders();
-        Accounts.Account memory a = Accounts.unpack(_accounts[account]);
-        _requireActive(account, a);
+        if (orders.length == 0) revert NoOrders();
+        uint256 word = _accounts[account];
+        _requireActive(account, Accounts.statusOf(word));
         uint256 epoch = currentEpoch();
-        Zones.Zone memory zone = _rolled(a.zone, epoch);
-        if (zone.paused) revert ZonePaused(uint8(a.zone));
-        _settle(account, a, zone, epoch);
-        if (a.epoch != epoch) (a.epoch, a.count) = (epoch, 0);
-        uint256 firstIndex = a.count;
-        if (firstIndex + added > MAX_ORDERS) revert TooManyOrders(account, firstIndex + added);
-
-        _count(a.zone, zone, epoch, firstIndex == 0 ? added - 1 : added);
-        _fill(account, a, orders);
-        _accounts[account] = a.pack();
-        emit OrdersEntered(account, epoch, uint8(a.zone), uint8(firstIndex), orders);
+        uint256 zoneId = Accounts.zoneOf(word);
+        Zones.Zone memory zone = _rolled(zoneId, epoch);
+        if (zone.paused) revert ZonePaused(uint8(zoneId));
+        bytes memory refusal;
+        (word, refusal) = _admit(account, word, zone, Clearing.unpack(zone.result), epoch, orders);
+        _revertIf(refusal);
+        uint256 firstIndex = Accounts.countOf(word);
+        if (_count(zone, epoch, _counted(firstIndex, orders.length))) _zones[zoneId] = zone.pack();
+        _revertIf(_place(account, word, _books[zoneId], epoch, orders));
+        emit OrdersEntered(account, epoch, uint8(zoneId), uint8(firstIndex), orders);
         return orderIdOf(account, epoch, firstIndex);
     }
 
-    /// @dev Makes `epoch` the zone's newest and counts orders against the cap. A participant's first order
-    ///      is never counted: colluders cannot lock anybody out, and it leaves the zone word alone.
-    function _count(uint256 zoneId, Zones.Zone memory zone, uint256 epoch, uint256 counted) private {
+    /// @dev The account word brought to the epoch and without the orders' escrow, if they may enter; otherwise the error
+    ///      that says why not. Nothing is stored.
+    /// @param newest The zone's newest result.
+    function _admit(
+        address account,
+        uint256 word,
+        Zones.Zone memory zone,
+        Clearing.Result memory newest,
+        uint256 epoch,
+        uint48[] memory orders
+    ) private view returns (uint256, bytes memory refusal) {
         unchecked {
-            // slither-disable-next-line incorrect-equality -- epoch numbers, which nobody can push off by one
-            if (zone.epoch == epoch && !zone.cleared) {
-                if (counted == 0) return;
-            } else {
-                (zone.epoch, zone.cleared, zone.counted) = (epoch, false, 0);
+            uint256 count = Accounts.countOf(word);
+            if (Accounts.epochOf(word) != epoch) {
+                if (count != 0) {
+                    if (Accounts.epochOf(word) != zone.resultEpoch) {
+                        newest = Clearing.unpack(_results[_key(Accounts.zoneOf(word), Accounts.epochOf(word))]);
+                    }
+                    (uint256 energyBack, uint256 moneyBack) = _proceeds(account, Accounts.firstOf(word), count, newest);
+                    word = Accounts.plus(word, energyBack, moneyBack);
+                    count = 0;
+                }
+                word = Accounts.withEpoch(word, epoch);
             }
-            uint256 total = zone.counted + counted;
-            if (counted != 0 && zone.orderCap != 0 && total > zone.orderCap) {
-                revert EpochFull(uint8(zoneId), epoch, zone.orderCap);
+            uint256 total = count + orders.length;
+            // Alone and the first of the epoch, which is most orders: nothing to count.
+            if (total != 1) {
+                if (total > MAX_ORDERS) {
+                    return (word, abi.encodeWithSelector(TooManyOrders.selector, account, total));
+                }
+                uint256 counted = _counted(count, orders.length);
+                if (counted != 0 && zone.orderCap != 0 && _countedBefore(zone, epoch) + counted > zone.orderCap) {
+                    uint256 zoneId = Accounts.zoneOf(word);
+                    return (word, abi.encodeWithSelector(EpochFull.selector, zoneId, epoch, zone.orderCap));
+                }
             }
-            zone.counted = total < Zones.MAX_COUNT ? total : Zones.MAX_COUNT;
-            _zones[zoneId] = zone.pack();
-        }
-    }
-
-    /// @dev Escrows, puts in the book and stores each order; `a` is stored by the caller.
-    function _fill(address account, Accounts.Account memory a, uint48[] memory orders) private {
-        Book.State storage zoneBook = _books[a.zone];
-        uint256 epoch = a.epoch;
-        uint256 index = a.count;
-        uint256 energyNeeded = 0;
-        uint256 moneyNeeded = 0;
-        // The word being filled; one that already holds orders of this epoch is read first.
-        uint256 open =
-            index > 1 && (index - 1) % OrderCodec.PER_WORD != 0
-                ? _furtherOrders[account][(index - 1) / OrderCodec.PER_WORD]
-                : 0;
-        unchecked {
             // At most 100 orders of 2**55 units each: no sum overflows.
+            uint256 energyNeeded = 0;
+            uint256 moneyNeeded = 0;
             for (uint256 i = 0; i < orders.length; ++i) {
-                uint256 order = orders[i];
-                if (OrderCodec.life(order) != 0) revert InvalidOrder(order);
+                uint256 order = OrderCodec.at(orders, i);
+                if (!OrderCodec.isValid(order, MIN_ORDER_WH, MAX_ORDER_WH)) return (word, _invalid(order));
                 (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
-                _requireValid(tick, quantityWh);
                 (uint256 energy, uint256 money) = Clearing.escrow(side, tick, quantityWh);
                 energyNeeded += energy;
                 moneyNeeded += money;
-                zoneBook.add(epoch, side, tick, quantityWh);
-                if (index == 0) {
-                    a.first = order;
-                } else {
-                    uint256 lane = (index - 1) % OrderCodec.PER_WORD;
-                    open = lane == 0 ? order : open | (order << (lane * OrderCodec.BITS));
-                    if (lane == OrderCodec.PER_WORD - 1 || i + 1 == orders.length) {
-                        _furtherOrders[account][(index - 1) / OrderCodec.PER_WORD] = open;
-                    }
-                }
-                ++index;
             }
-            a.count = index;
-            if (energyNeeded > a.energy) revert InsufficientFree(account, Asset.Energy, a.energy, energyNeeded);
-            if (moneyNeeded > a.money) revert InsufficientFree(account, Asset.Money, a.money, moneyNeeded);
-            a.energy -= energyNeeded;
-            a.money -= moneyNeeded;
+            uint256 free = Accounts.energyOf(word);
+            if (energyNeeded > free) return (word, _insufficient(account, Asset.Energy, free, energyNeeded));
+            free = Accounts.moneyOf(word);
+            if (moneyNeeded > free) return (word, _insufficient(account, Asset.Money, free, moneyNeeded));
+            return (Accounts.minus(word, energyNeeded, moneyNeeded), refusal);
+        }
+    }
+
+    /// @dev Why an order is not valid.
+    function _invalid(uint256 order) private pure returns (bytes memory) {
+        (, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
+        if (OrderCodec.life(order) != 0) return abi.encodeWithSelector(InvalidOrder.selector, order);
+        if (tick == 0) return abi.encodeWithSelector(InvalidTick.selector, tick);
+        return abi.encodeWithSelector(InvalidQuantity.selector, quantityWh);
+    }
+
+    function _insufficient(
+        address account,
+        Asset asset,
+        uint256 freeUnits,
+        uint256 neededUnits
+    ) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(InsufficientFree.selector, account, asset, freeUnits, neededUnits);
+    }
+
+    /// @dev Orders that count against the cap. A participant's first order of an epoch never does: colluders cannot
+    ///      lock anybody out, and it leaves the zone word alone.
+    function _counted(uint256 before, uint256 added) private pure returns (uint256) {
+        unchecked {
+            return before == 0 ? added - 1 : added;
+        }
+    }
+
+    /// @dev Orders of `epoch` counted so far.
+    function _countedBefore(Zones.Zone memory zone, uint256 epoch) private pure returns (uint256) {
+        return zone.epoch == epoch && !zone.cleared ? zone.counted : 0;
+    }
+
+    /// @dev Makes `epoch` the zone's newest and counts orders; says whether the caller must store the zone.
+    function _count(Zones.Zone memory zone, uint256 epoch, uint256 counted) private pure returns (bool changed) {
+        // slither-disable-next-line incorrect-equality -- epoch numbers, which nobody can push off by one
+        if (counted == 0 && zone.epoch == epoch && !zone.cleared) return false;
+        unchecked {
+            uint256 total = _countedBefore(zone, epoch) + counted;
+            (zone.epoch, zone.cleared) = (epoch, false);
+            zone.counted = total < Zones.MAX_COUNT ? total : Zones.MAX_COUNT;
+        }
+        return true;
+    }
+
+    /// @dev Puts admitted orders in the book and stores them and the account. If a tick cannot hold one, what went in
+    ///      is taken out again and the error that says so is returned.
+    function _place(
+        address account,
+        uint256 word,
+        Book.State storage zoneBook,
+        uint256 epoch,
+        uint48[] memory orders
+    ) private returns (bytes memory refusal) {
+        unchecked {
+            uint256 count = Accounts.countOf(word);
+            for (uint256 i = 0; i < orders.length; ++i) {
+                (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(OrderCodec.at(orders, i));
+                uint256 overfull = zoneBook.add(epoch, side, tick, quantityWh);
+                if (overfull != 0) {
+                    _takeBack(zoneBook, orders, i);
+                    return abi.encodeWithSelector(TickFull.selector, side, tick, overfull);
+                }
+            }
+            if (count == 0) word = Accounts.withFirst(word, orders[0]);
+            if (count + orders.length != 1) _storeFurther(account, count, orders);
+            _accounts[account] = Accounts.withMore(word, orders.length);
+        }
+    }
+
+    /// @dev Stores orders behind the `index` that the account has; its first one lies in the account word.
+    function _storeFurther(address account, uint256 index, uint48[] memory orders) private {
+        uint256[_FURTHER_WORDS] storage words = _furtherOrders[account];
+        unchecked {
+            uint256 i = index == 0 ? 1 : 0;
+            index += i;
+            // The word being filled; one that already holds orders of this epoch is read first.
+            uint256 slot = (index - 1) / OrderCodec.PER_WORD;
+            uint256 lane = index - 1 - slot * OrderCodec.PER_WORD;
+            uint256 open = lane == 0 ? 0 : words[slot];
+            for (; i < orders.length; ++i) {
+                open |= OrderCodec.at(orders, i) << (lane * OrderCodec.BITS);
+                if (++lane == OrderCodec.PER_WORD) {
+                    words[slot++] = open;
+                    (lane, open) = (0, 0);
+                }
+            }
+            if (lane != 0) words[slot] = open;
+        }
+    }
+
+    /// @dev Takes the first `count` orders out of the book again.
+    function _takeBack(Book.State storage zoneBook, uint48[] memory orders, uint256 count) private {
+        for (uint256 i = 0; i < count; ++i) {
+            (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(OrderCodec.at(orders, i));
+            zoneBook.remove(side, tick, quantityWh);
+        }
+    }
+
+    function _revertIf(bytes memory refusal) private pure {
+        if (refusal.length == 0) return;
+        assembly ("memory-safe") {
+            revert(add(refusal, 0x20), mload(refusal))
+        }
+    }
+
+    // ------------------------------------------------------------ enter for others
+
+    /// @inheritdoc ITrading
+    function enterBundles(uint8 zoneId, bytes calldata bundles) external returns (uint256 entered) {
+        if (bundles.length > MAX_BATCH_BYTES) revert BatchTooLarge(bundles.length, MAX_BATCH_BYTES);
+        uint256 epoch = currentEpoch();
+        Zones.Zone memory zone = _rolled(zoneId, epoch);
+        if (!zone.open) revert UnknownZone(zoneId);
+        if (zone.paused) revert ZonePaused(zoneId);
+        Batch memory batch = Batch({
+            zoneId: zoneId,
+            zone: zone,
+            zoneChanged: false,
+            epoch: epoch,
+            newest: Clearing.unpack(zone.result),
+            domain: _domainSeparatorV4(),
+            orders: new uint48[](BundleCodec.MAX_COUNT)
+        });
+        BundleCodec.Bundle memory bundle;
+        uint256 free;
+        assembly ("memory-safe") {
+            free := mload(0x40)
+        }
+        for (uint256 offset = 0; offset < bundles.length; offset = bundle.end) {
+            bundle.load(bundles, offset, batch.orders);
+            bytes memory refusal = _enterBundle(batch, bundles, bundle);
+            if (refusal.length == 0) {
+                unchecked {
+                    ++entered;
+                }
+            } else {
+                emit BundleSkipped(bundle.account, uint32(bundle.nonce), refusal);
+            }
+            // Nothing of this bundle is needed any more: without this, memory would grow with the batch.
+            assembly ("memory-safe") {
+                mstore(0x40, free)
+            }
+        }
+        if (batch.zoneChanged) _zones[zoneId] = zone.pack();
+    }
+
+    /// @dev What all bundles of a batch share.
+    struct Batch {
+        uint256 zoneId;
+        Zones.Zone zone;
+        /// Whether the zone is to be stored in the end.
+        bool zoneChanged;
+        uint256 epoch;
+        /// The zone's newest result.
+        Clearing.Result newest;
+        bytes32 domain;
+        /// Room for a bundle's orders.
+        uint48[] orders;
+    }
+
+    /// @dev Enters a bundle, or returns the error that says why not, having changed nothing.
+    function _enterBundle(
+        Batch memory batch,
+        bytes calldata bundles,
+        BundleCodec.Bundle memory bundle
+    ) private returns (bytes memory refusal) {
+        address account = bundle.account;
+        uint256 word = _accounts[account];
+        (word, refusal) = _admitBundle(batch, bundle, word);
+        if (refusal.length != 0) return refusal;
+        bytes32 digest = Messages.digestBundle(
+            batch.domain,
+            account,
+            batch.zoneId,
+            bundle.nonce,
+            bundle.firstEpoch,
+            bundle.lastEpoch,
+            batch.orders
+        );
+        if (!_isSigned(account, Accounts.walletOf(word), digest, bundle.signatureOf(bundles))) {
+            return abi.encodeWithSelector(BadSignature.selector, account);
+        }
+        uint256 firstIndex = Accounts.countOf(word);
+        uint256 place = (batch.epoch << 48) | (batch.zoneId << 40) | (firstIndex << 32) | bundle.nonce;
+        unchecked {
+            word = Accounts.withNonce(word, bundle.nonce + 1);
+        }
+        refusal = _place(account, word, _books[batch.zoneId], batch.epoch, batch.orders);
+        if (refusal.length != 0) return refusal;
+        uint256 added = batch.orders.length;
+        if (_count(batch.zone, batch.epoch, _counted(firstIndex, added))) batch.zoneChanged = true;
+        if (added == 1) emit SignedOrderEntered(account, (place << 48) | batch.orders[0]);
+        else emit BundleEntered(account, place, bundle.ordersOf(bundles, added));
+    }
+
+    /// @dev As `_admit`, with what a direct call need not ask.
+    function _admitBundle(
+        Batch memory batch,
+        BundleCodec.Bundle memory bundle,
+        uint256 word
+    ) private view returns (uint256, bytes memory refusal) {
+        address account = bundle.account;
+        uint256 status = Accounts.statusOf(word);
+        if (status != Accounts.ACTIVE) {
+            bytes4 why = status == Accounts.UNKNOWN ? NotRegistered.selector : AccountSuspended.selector;
+            return (word, abi.encodeWithSelector(why, account));
+        }
+        uint256 zoneId = Accounts.zoneOf(word);
+        if (zoneId != batch.zoneId) {
+            return (word, abi.encodeWithSelector(OtherZone.selector, account, zoneId, batch.zoneId));
+        }
+        (uint256 first, uint256 last) = (bundle.firstEpoch, bundle.lastEpoch);
+        if (batch.epoch < first || batch.epoch > last) {
+            return (word, abi.encodeWithSelector(OutsideEpochs.selector, batch.epoch, first, last));
+        }
+        (uint256 nonce, uint256 lowest) = (bundle.nonce, Accounts.nonceOf(word));
+        if (!_isUsable(nonce, lowest)) {
+            return (word, abi.encodeWithSelector(InvalidNonce.selector, account, nonce, lowest));
+        }
+        if (batch.orders.length == 0) return (word, abi.encodeWithSelector(NoOrders.selector));
+        return _admit(account, word, batch.zone, batch.newest, batch.epoch, batch.orders);
+    }
+
+    // --------------------------------------------------------- nonces, signatures
+
+    /// @inheritdoc ITrading
+    function cancelUpTo(uint32 nonce) external {
+        _cancelUpTo(msg.sender, Accounts.unpack(_accounts[msg.sender]), nonce);
+    }
+
+    /// @inheritdoc ITrading
+    function cancelUpToFor(address account, uint32 nonce, bytes calldata signature) external {
+        Accounts.Account memory a = Accounts.unpack(_accounts[account]);
+        _requireSigned(account, a, Messages.hashCancelUpTo(account, nonce), signature);
+        _cancelUpTo(account, a, nonce);
+    }
+
+    function _cancelUpTo(address account, Accounts.Account memory a, uint256 nonce) private {
+        _useNonce(account, a, nonce);
+        _accounts[account] = a.pack();
+    }
+
+    /// @inheritdoc ITrading
+    function setContractWallet(bool enabled) external {
+        Accounts.Account memory a = Accounts.unpack(_accounts[msg.sender]);
+        a.wallet = enabled ? 1 : 0;
+        _accounts[msg.sender] = a.pack();
+        emit ContractWalletSet(msg.sender, enabled);
+    }
+
+    /// @dev Uses a nonce up, in memory, and every lower one with it.
+    function _useNonce(address account, Accounts.Account memory a, uint256 nonce) private {
+        if (!_isUsable(nonce, a.nonce)) revert InvalidNonce(account, uint32(nonce), uint32(a.nonce));
+        unchecked {
+            a.nonce = nonce + 1;
+        }
+        emit NonceUsed(account, uint32(nonce));
+    }
+
+    /// @dev The last number is nobody's: there is none above it to be the lowest afterwards.
+    function _isUsable(uint256 nonce, uint256 lowest) private pure returns (bool) {
+        return nonce >= lowest && nonce < type(uint32).max;
+    }
+
+    function _requireSigned(
+        address account,
+        Accounts.Account memory a,
+        bytes32 structHash,
+        bytes calldata signature
+    ) private view {
+        if (!_isSigned(account, a.wallet, _hashTypedDataV4(structHash), signature)) revert BadSignature(account);
+    }
+
+    /// @dev Whether the account's key signed, or its contract says so, if the account wants that to be asked. A call
+    ///      to a contract has an allowance of gas, cannot change anything, and brings back one word at most.
+    function _isSigned(
+        address account,
+        uint256 wallet,
+        bytes32 digest,
+        bytes calldata signature
+    ) private view returns (bool signed) {
+        if (signature.length == 64) {
+            bytes32 r;
+            bytes32 vs;
+            assembly ("memory-safe") {
+                r := calldataload(signature.offset)
+                vs := calldataload(add(signature.offset, 0x20))
+            }
+            // slither-disable-next-line unused-return -- the error says no more than the zero address does
+            (address signer, , ) = ECDSA.tryRecover(digest, r, vs);
+            if (signer == account && signer != address(0)) return true;
+        }
+        if (wallet == 0) return false;
+        bytes memory question = abi.encodeCall(IERC1271.isValidSignature, (digest, signature));
+        (uint256 gasAllowance, bytes4 yes) = (WALLET_GAS, IERC1271.isValidSignature.selector);
+        assembly ("memory-safe") {
+            mstore(0, 0)
+            signed := staticcall(gasAllowance, account, add(question, 0x20), mload(question), 0, 0x20)
+            signed := and(signed, and(gt(returndatasize(), 0x1f), eq(mload(0), yes)))
         }
     }
 
@@ -261,38 +583,60 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc ITrading
     function cancelOrder(uint256 orderId) external {
+        if (address(uint160(orderId)) != msg.sender) revert NotOrderOwner(orderId, msg.sender);
+        _cancel(orderId, msg.sender, Accounts.unpack(_accounts[msg.sender]), _ANY_ORDER);
+    }
+
+    /// @inheritdoc ITrading
+    function cancelOrderFor(uint256 orderId, uint48 order, bytes calldata signature) external {
+        address account = address(uint160(orderId));
+        Accounts.Account memory a = Accounts.unpack(_accounts[account]);
+        (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
+        bytes32 structHash = Messages.hashCancelOrder(
+            account,
+            orderId >> 168,
+            (orderId >> 160) & 255,
+            side,
+            tick,
+            quantityWh
+        );
+        _requireSigned(account, a, structHash, signature);
+        _cancel(orderId, account, a, order);
+    }
+
+    /// @dev Cancels an open order, if it is the `expected` one.
+    function _cancel(uint256 orderId, address account, Accounts.Account memory a, uint256 expected) private {
         uint256 index = (orderId >> 160) & 255;
         uint256 epoch = orderId >> 168;
-        if (address(uint160(orderId)) != msg.sender) revert NotOrderOwner(orderId, msg.sender);
-        Accounts.Account memory a = Accounts.unpack(_accounts[msg.sender]);
         // An open order's epoch is the zone's newest: the book's words are live and nothing waits to be cleared.
         if (epoch != currentEpoch() || a.epoch != epoch || index >= a.count) revert OrderNotOpen(orderId);
         if (block.timestamp + cancelCutoffSeconds >= genesis + (epoch + 1) * epochSeconds) {
             revert CancelClosed(orderId, cancelCutoffSeconds);
         }
-        uint256 order = _takeOrder(a, index);
+        uint256 order = _takeOrder(account, a, index);
         (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
         if (quantityWh == 0) revert OrderNotOpen(orderId);
+        if (expected != _ANY_ORDER && expected != order) revert OtherOrder(orderId, uint48(order), uint48(expected));
 
         _books[a.zone].remove(side, tick, quantityWh);
         (uint256 energy, uint256 money) = Clearing.escrow(side, tick, quantityWh);
         a.energy += energy;
         a.money += money;
-        _accounts[msg.sender] = a.pack();
-        emit OrderCancelled(msg.sender, epoch, uint8(a.zone), uint8(index), uint48(order));
+        _accounts[account] = a.pack();
+        emit OrderCancelled(account, epoch, uint8(a.zone), uint8(index), uint48(order));
     }
 
-    /// @dev The sender's order by index, marked cancelled where it stands.
-    function _takeOrder(Accounts.Account memory a, uint256 index) private returns (uint256 order) {
+    /// @dev An account's order by index, marked cancelled where it stands.
+    function _takeOrder(address account, Accounts.Account memory a, uint256 index) private returns (uint256 order) {
         if (index == 0) {
             order = a.first;
             a.first = OrderCodec.cancelled(order);
         } else {
             uint256 slot = (index - 1) / OrderCodec.PER_WORD;
             uint256 shift = ((index - 1) % OrderCodec.PER_WORD) * OrderCodec.BITS;
-            uint256 word = _furtherOrders[msg.sender][slot];
+            uint256 word = _furtherOrders[account][slot];
             order = (word >> shift) & OrderCodec.MASK;
-            _furtherOrders[msg.sender][slot] = word ^ ((order ^ OrderCodec.cancelled(order)) << shift);
+            _furtherOrders[account][slot] = word ^ ((order ^ OrderCodec.cancelled(order)) << shift);
         }
     }
 
@@ -332,37 +676,34 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         a = Accounts.unpack(_accounts[account]);
         uint256 epoch = currentEpoch();
         if (a.count == 0 || a.epoch >= epoch) return (a, false);
-        _settle(account, a, _rolled(a.zone, epoch), epoch);
-        return (a, true);
-    }
-
-    /// @dev Turns the orders of an ended and cleared epoch into free balances. `count` = 0 marks it done.
-    function _settle(address account, Accounts.Account memory a, Zones.Zone memory zone, uint256 epoch) private view {
-        if (a.count == 0 || a.epoch >= epoch) return;
+        Zones.Zone memory zone = _rolled(a.zone, epoch);
         uint256 result = a.epoch == zone.resultEpoch ? zone.result : _results[_key(a.zone, a.epoch)];
-        (uint256 energy, uint256 money) = _proceeds(account, a, Clearing.unpack(result));
+        (uint256 energy, uint256 money) = _proceeds(account, a.first, a.count, Clearing.unpack(result));
         unchecked {
             // Neither exceeds the market-wide totals, which are capped.
             a.energy += energy;
             a.money += money;
         }
+        // This marks the orders settled.
         a.count = 0;
+        return (a, true);
     }
 
-    /// @dev What all orders of the account's newest epoch are worth to it under result `r`.
+    /// @dev What `count` orders of an account, `word` being the first, are worth to it under result `r`.
     function _proceeds(
         address account,
-        Accounts.Account memory a,
+        uint256 word,
+        uint256 count,
         Clearing.Result memory r
     ) private view returns (uint256 energy, uint256 money) {
-        uint256 count = a.count;
-        uint256 word = a.first;
         unchecked {
             // At most 100 orders of 2**55 units each: no sum overflows.
+            uint256 lane = OrderCodec.PER_WORD - 1;
+            uint256 slot = 0;
             for (uint256 i = 0; i < count; ++i) {
                 if (i != 0) {
-                    uint256 lane = (i - 1) % OrderCodec.PER_WORD;
-                    word = lane == 0 ? _furtherOrders[account][(i - 1) / OrderCodec.PER_WORD] : word >> OrderCodec.BITS;
+                    word >>= OrderCodec.BITS;
+                    if (++lane == OrderCodec.PER_WORD) (word, lane) = (_furtherOrders[account][slot++], 0);
                 }
                 (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(word);
                 if (quantityWh == 0) continue;
@@ -383,11 +724,34 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
 
     /// @inheritdoc ITrading
     function withdraw(Asset asset, uint256 amountWei, address to) external nonReentrant {
+        (Accounts.Account memory a, ) = _settled(msg.sender);
+        _withdraw(msg.sender, a, asset, amountWei, to);
+    }
+
+    /// @inheritdoc ITrading
+    function withdrawFor(
+        address account,
+        Asset asset,
+        uint256 amountWei,
+        address to,
+        uint32 nonce,
+        uint64 deadline,
+        bytes calldata signature
+    ) external nonReentrant {
+        if (block.timestamp > deadline) revert DeadlinePassed(deadline);
+        (Accounts.Account memory a, ) = _settled(account);
+        bytes32 structHash = Messages.hashWithdraw(account, asset == Asset.Energy, amountWei, to, nonce, deadline);
+        _requireSigned(account, a, structHash, signature);
+        _useNonce(account, a, nonce);
+        _withdraw(account, a, asset, amountWei, to);
+    }
+
+    /// @dev `a` is the account, settled; it is stored here.
+    function _withdraw(address account, Accounts.Account memory a, Asset asset, uint256 amountWei, address to) private {
         if (to == address(0)) revert ZeroAddress();
         uint256 units = _toUnits(asset, amountWei);
-        (Accounts.Account memory a, ) = _settled(msg.sender);
         uint256 free = asset == Asset.Energy ? a.energy : a.money;
-        if (units > free) revert InsufficientFree(msg.sender, asset, free, units);
+        if (units > free) revert InsufficientFree(account, asset, free, units);
         if (asset == Asset.Energy) {
             a.energy -= units;
             _energyTotal -= uint128(units);
@@ -395,8 +759,8 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
             a.money -= units;
             _moneyTotal -= uint128(units);
         }
-        _accounts[msg.sender] = a.pack();
-        emit Withdrawn(msg.sender, asset, to, amountWei);
+        _accounts[account] = a.pack();
+        emit Withdrawn(account, asset, to, amountWei);
         IERC20(_token(asset)).safeTransfer(to, amountWei);
     }
 
@@ -511,13 +875,13 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         Accounts.Account memory a = Accounts.unpack(_accounts[account]);
         if (a.count != 0) {
             if (a.epoch < epoch) {
-                (uint256 energy, uint256 money) = _proceeds(account, a, _resultOf(a.zone, a.epoch));
+                (uint256 energy, uint256 money) = _proceeds(account, a.first, a.count, _resultOf(a.zone, a.epoch));
                 (a.energy, a.money, a.count) = (a.energy + energy, a.money + money, 0);
             } else {
                 // Without a trade the proceeds are the escrow itself.
                 // slither-disable-next-line uninitialized-local -- memory starts at zero, which is the result without trade
                 Clearing.Result memory none;
-                (v.energyEscrow, v.moneyEscrow) = _proceeds(account, a, none);
+                (v.energyEscrow, v.moneyEscrow) = _proceeds(account, a.first, a.count, none);
             }
         }
         v.status = uint8(a.status);
@@ -614,9 +978,9 @@ contract Trading is ITrading, AccessManaged, ReentrancyGuardTransient {
         else _moneyTotal = uint128(total + units);
     }
 
-    function _requireActive(address account, Accounts.Account memory a) private pure {
-        if (a.status == Accounts.UNKNOWN) revert NotRegistered(account);
-        if (a.status != Accounts.ACTIVE) revert AccountSuspended(account);
+    function _requireActive(address account, uint256 status) private pure {
+        if (status == Accounts.UNKNOWN) revert NotRegistered(account);
+        if (status != Accounts.ACTIVE) revert AccountSuspended(account);
     }
 
     function _requireValid(uint256 tick, uint256 quantityWh) private pure {

@@ -5,7 +5,8 @@ Every one must be caught. The table goes to docs/mutants.md, with the test that 
 Usage: .venv/bin/python scripts/mutants.py [NAME...]     (`make mutants`)
 
 Each mutant is built in a copy of the checkout in a temporary folder; the checkout itself is never touched. The tests
-run are those of `make test`, those closest to the change first, and stop at the first failure.
+run are those of `make test`, those closest to the change first, and stop at the first failure. Before all, the closest
+tests run on a copy without a bug and must pass: what fails on a mutant then fails because of it.
 """
 
 import os
@@ -14,13 +15,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from busbar import tools
-
-COPIED = ("busbar", "contracts", "data", "deployments", "scripts", "tests", "bench")
-FILES = ("ape-config.yaml", "pyproject.toml", "package.json", "conftest.py", "Makefile", "requirements.txt")
 
 
 class Mutant(NamedTuple):
@@ -49,6 +48,22 @@ MUTANTS = (
         "return word >> _TAG_SHIFT == epoch ? word & _LANES_MASK : 0;",
         "return word & _LANES_MASK;",
         "volumes of an earlier epoch count again",
+        "tests/contracts/test_against_reference_revm.py",
+    ),
+    Mutant(
+        "tag off by one",
+        "contracts/libraries/Book.sol",
+        "return word >> _TAG_SHIFT == epoch ?",
+        "return (word >> _TAG_SHIFT) + 1 >= epoch ?",
+        "volumes of the epoch before count again",
+        "tests/contracts/test_against_reference_revm.py",
+    ),
+    Mutant(
+        "cancelled but not in the sums",
+        "contracts/libraries/Book.sol",
+        "_page(book, side, page / _PAGE_LANES).value -= quantityWh << ((page % _PAGE_LANES) * _PAGE_BITS);",
+        "",
+        "a cancelled order stays in the sum of its page",
         "tests/contracts/test_against_reference_revm.py",
     ),
     Mutant(
@@ -110,7 +125,7 @@ MUTANTS = (
     Mutant(
         "anybody's signature",
         "contracts/Metering.sol",
-        "if (_signer(digest, reading) != device.key) return (SkipReason.BadSignature, 0);",
+        "if (!_isKey(_signer(digest, reading), meter.state)) return (SkipReason.BadSignature, owner, 0);",
         "",
         "the signature is not looked at",
         "tests/contracts/test_submit_readings.py",
@@ -150,24 +165,36 @@ MUTANTS = (
 )
 """Bugs that somebody could write."""
 
+HEAD = """# Mutants
 
-def build(root: Path, mutant: Mutant) -> Path:
-    """A copy of the checkout with the bug in it, compiled."""
+Bugs planted one at a time, and the first test that caught each. Printed by `make mutants`.
+
+| bug | file | what it does | caught first by |
+|---|---|---|---|
+"""
+
+
+def build(root: Path, mutant: Mutant | None) -> Path:
+    """A copy of the checkout with the bug in it, compiled; without a mutant, an honest copy."""
     folder = Path(tempfile.mkdtemp(prefix="busbar-mutant-"))
-    for name in COPIED:
-        if (root / name).exists():
-            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in FILES:
-        shutil.copy(root / name, folder / name)
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    for name in run(root, listed, check=True).stdout.split("\0"):
+        if name and (root / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, folder / name)
     (folder / "node_modules").symlink_to(root / "node_modules")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "solcx").symlink_to(root / ".cache" / "solcx")
-    path = folder / mutant.file
-    text = path.read_text(encoding="utf-8")
-    if text.count(mutant.old) != 1:
-        sys.exit(f"mutant {mutant.name!r}: its text stands {text.count(mutant.old)} times in {mutant.file}, not once")
-    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-    run(folder, [sys.executable, "scripts/export_abi.py"], check=True)
+    if mutant is not None:
+        path = folder / mutant.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(mutant.old) != 1:
+            sys.exit(f"mutant {mutant.name!r}: its text stands {text.count(mutant.old)} times, not once")
+        path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    if mutant is not None and mutant.file.endswith(".sol"):
+        run(folder, [sys.executable, "scripts/export_abi.py"], check=True)
+    else:
+        shutil.copytree(root / "busbar" / "abi", folder / "busbar" / "abi", dirs_exist_ok=True)
     return folder
 
 
@@ -177,11 +204,16 @@ def run(folder: Path, command: list[str], *, check: bool) -> subprocess.Complete
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=check)
 
 
+def tried(folder: Path, places: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Runs tests on a copy until the first that fails."""
+    pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:ape_test", "-p", "no:cacheprovider", *places]
+    return run(folder, pytest, check=False)
+
+
 def caught_by(folder: Path, mutant: Mutant) -> str | None:
     """The first test that fails on a mutant, or None if all pass."""
     for places in ([mutant.closest], ["tests"]):
-        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:ape_test", "-p", "no:cacheprovider", *places]
-        done = run(folder, pytest, check=False)
+        done = tried(folder, places)
         failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
         if failed is not None:
             return failed.group(1)
@@ -190,11 +222,31 @@ def caught_by(folder: Path, mutant: Mutant) -> str | None:
     return None
 
 
+def rows(table: Path) -> dict[str, str]:
+    """The rows of the committed table by mutant."""
+    lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
+    return {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
+
+
+def row(mutant: Mutant, test: str | None) -> str:
+    """A mutant's line in the table."""
+    shown = f"`{test.split('::')[0].removeprefix('tests/')}` {test.split('::')[-1]}" if test else "**none**"
+    return f"| {mutant.name} | `{mutant.file}` | {mutant.means} | {shown} |"
+
+
 def main() -> int:
-    """Tries every mutant, or those named, and writes the table when all were tried."""
+    """Tries every mutant, or those named, and enters each in the table."""
     root = tools.project_root()
     wanted = [mutant for mutant in MUTANTS if mutant.name in sys.argv[1:] or len(sys.argv) == 1]
-    rows, survivors = [], 0
+    honest = build(root, None)
+    try:
+        done = tried(honest, list(dict.fromkeys(mutant.closest for mutant in wanted)))
+    finally:
+        shutil.rmtree(honest, ignore_errors=True)
+    if done.returncode != 0:
+        sys.exit(f"the tests fail without any bug:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    table = root / "docs" / "mutants.md"
+    known, survivors = rows(table), 0
     for mutant in wanted:
         folder = build(root, mutant)
         try:
@@ -202,17 +254,11 @@ def main() -> int:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         survivors += test is None
-        sys.stdout.write(f"{'caught' if test else 'SURVIVED':<9} {mutant.name:<28} {test or ''}\n")
+        sys.stdout.write(f"{'caught' if test else 'SURVIVED':<9} {mutant.name:<30} {test or ''}\n")
         sys.stdout.flush()
-        shown = f"`{test.split('::')[0].removeprefix('tests/')}` {test.split('::')[-1]}" if test else "**none**"
-        rows.append(f"| {mutant.name} | `{mutant.file}` | {mutant.means} | {shown} |")
-    if len(wanted) == len(MUTANTS):
-        head = (
-            "# Mutants\n\nBugs planted one at a time, and the first test that caught each. "
-            "Printed by `make mutants`.\n\n"
-            "| bug | file | what it does | caught first by |\n|---|---|---|---|\n"
-        )
-        (root / "docs" / "mutants.md").write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+        known[mutant.name] = row(mutant, test)
+        text = HEAD + "".join(f"{known[mutant.name]}\n" for mutant in MUTANTS if mutant.name in known)
+        table.write_text(text, encoding="utf-8")
     return 1 if survivors else 0
 
 

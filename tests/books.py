@@ -1,12 +1,15 @@
 """Random order books, and what the reference auction makes of them: every account's balances to the unit."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil, floor
 
-from busbar.clearing import Balance, Result, clear_orders, dust, escrow, settle
+from busbar.clearing import Balance, Fill, LongSide, Result, clear_orders, dust, escrow, fill, settle
 from busbar.orders import Order, Side
-from busbar.units import MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH
+from busbar.units import ENERGY_UNITS_PER_WH, MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH
+from tests.pure import brute
 
 NOTHING = Balance(0, 0)
 
@@ -60,6 +63,49 @@ class Ledger:
     @property
     def total(self) -> Balance:
         return total(self.balances)
+
+
+LONG_SIDES = {"neither": LongSide.NEITHER, "bids": LongSide.BIDS, "asks": LongSide.ASKS}
+
+
+def judged(book: Book) -> Counter[str]:
+    """Holds the reference against brute force, result and every fill to the unit; tells of what kinds the book was."""
+    orders = book.all_live
+    expected = brute.auction([(order.side is Side.BID, order.tick, order.quantity_wh) for order in orders])
+    result = clear_orders(orders)
+    assert result.volume_wh == expected.volume
+    assert result.traded == (expected.volume > 0)
+    price2 = 2 * expected.price if result.traded else 0
+    if result.traded:
+        assert (result.lower_tick, result.upper_tick, result.price2) == (expected.lower, expected.upper, price2)
+        assert result.long_side is LONG_SIDES[expected.long_side]
+        assert (result.filled_wh, result.offered_wh) == (expected.filled, expected.offered)
+    for order, share_wh in zip(orders, expected.shares, strict=True):
+        energy = share_wh * ENERGY_UNITS_PER_WH
+        bid = order.side is Side.BID
+        rounded = (floor(energy), ceil(energy * price2)) if bid else (ceil(energy), floor(energy * price2))
+        assert fill(result, order) == Fill(*rounded)
+    return Counter(
+        {
+            "books": 1,
+            "orders": len(orders),
+            "no trade": not result.traded,
+            "both sides whole": result.traded and result.long_side is LongSide.NEITHER,
+            "bids rationed": result.long_side is LongSide.BIDS,
+            "asks rationed": result.long_side is LongSide.ASKS,
+            "dust": book.dust != NOTHING,
+            "price between two ticks": result.price2 % 2,
+            "interval wider than a tick": result.upper_tick - result.lower_tick > 1,
+            "smallest orders": any(order.quantity_wh == MIN_ORDER_WH for order in orders),
+            "largest orders": any(order.quantity_wh == MAX_ORDER_WH for order in orders),
+            "smallest against largest": {MIN_ORDER_WH, MAX_ORDER_WH} <= {order.quantity_wh for order in orders},
+            "lowest and highest tick": {1, MAX_TICK} <= {order.tick for order in orders},
+            "cancelled orders": bool(book.cancelled),
+            "all ticks of both sides": all(
+                {order.tick for order in orders if order.side is side} == set(range(1, MAX_TICK + 1)) for side in Side
+            ),
+        }
+    )
 
 
 def total(balances) -> Balance:

@@ -3,6 +3,8 @@
 import pytest
 
 from busbar.devnet import Devnet
+from tests.communities import shipped_day
+from tests.days import indexed_day
 from tests.market import DAY, Market
 
 
@@ -25,3 +27,10 @@ def market(deployed):
 def actors(market):
     """Accounts by role."""
     return market.actors
+
+
+@pytest.fixture(scope="session")
+def street_day(tmp_path_factory):
+    """Three roofs and two buildings in eight intervals of a Saturday, replayed, indexed and archived."""
+    folder = tmp_path_factory.mktemp("street")
+    return indexed_day(shipped_day(folder / "street.csv", ("H01", "H05", "H10", "B018", "B038")), folder)

@@ -13,11 +13,23 @@ from unittest.mock import patch
 import pytest
 
 from busbar import tools
-from busbar.chain import Account, Call, Chain, KeySigner, Outcome, create_orders_call
+from busbar.chain import (
+    Account,
+    Call,
+    Chain,
+    KeySigner,
+    Outcome,
+    create_orders_call,
+    decode_revert,
+    enter_bundles_call,
+)
 from busbar.deployment import Parameters, deploy, parameters_path
 from busbar.devnet import Devnet, dev_meter_key, dev_signer
+from busbar.errors import BusbarError
 from busbar.orders import Order, Side, order_id
-from busbar.readings import Reading, SignedReading, meter_id_bytes, sign
+from busbar.readings import KeyType, Reading, SignedReading, meter_id_bytes
+from busbar.signing import Bundle, SignedBundle
+from busbar.signing import sign as sign_message
 from busbar.units import ENERGY_UNITS_PER_WH, GRID_WEI_PER_WH, SATANG_WEI
 
 DAY = 1_773_421_200
@@ -26,6 +38,7 @@ DAY = 1_773_421_200
 ENERGY, MONEY = 0, 1
 BAHT = 10**18
 ZONE = 1
+SECP256K1, P256 = KeyType.SECP256K1, KeyType.P256
 
 
 @dataclass(frozen=True)
@@ -130,7 +143,7 @@ class Market:
         owner: KeySigner,
         *,
         key: bytes | None = None,
-        key_type: int = 0,
+        key_type: KeyType = SECP256K1,
         kind: int = 1,
         source: int | None = None,
         import_w: int = 10_000,
@@ -143,8 +156,17 @@ class Market:
         key = key or dev_meter_key(sum(meter_id.encode()) * 31 % 977)
         source = (1 if kind == 1 else 0) if source is None else source
         export_w = (5_000 if kind == 1 else 0) if export_w is None else export_w
-        address = KeySigner.from_key(key).address
-        config = (owner.address, address, key_type, kind, source, import_w, export_w, import_wh, export_wh)
+        config = (
+            owner.address,
+            key_type.address(key),
+            key_type,
+            kind,
+            source,
+            import_w,
+            export_w,
+            import_wh,
+            export_wh,
+        )
         call = Call("Registry", "assignMeter", (meter_id_bytes(meter_id), config))
         self.chain.send(by or self.actors.distributor, call)
         return key
@@ -154,11 +176,38 @@ class Market:
         config = {"import_w": 10**9, "export_w": 10**9 if config.get("kind", 1) == 1 else 0, **config}
         key = self.assign_meter(meter_id, owner, **config)
         return SimulatedMeter(
-            self, meter_id, key, config.get("import_wh", 5_000_000), config.get("export_wh", 3_000_000)
+            self,
+            meter_id,
+            key,
+            config.get("import_wh", 5_000_000),
+            config.get("export_wh", 3_000_000),
+            config.get("key_type", SECP256K1),
         )
 
-    def signed(self, meter_id: str, key: bytes, interval_end: int, import_wh: int, export_wh: int) -> SignedReading:
-        return sign(Reading(meter_id, interval_end, import_wh, export_wh), self.chain.meter_domain, key)
+    def signed(
+        self,
+        meter_id: str,
+        key: bytes,
+        interval_end: int,
+        import_wh: int,
+        export_wh: int,
+        key_type: KeyType = SECP256K1,
+    ) -> SignedReading:
+        return key_type.sign(Reading(meter_id, interval_end, import_wh, export_wh), self.chain.meter_domain, key)
+
+    def replace_meter(
+        self,
+        meter: "SimulatedMeter",
+        key: bytes,
+        final: tuple[int, int],
+        initial: tuple[int, int],
+        *,
+        key_type: KeyType = SECP256K1,
+        by: KeySigner | None = None,
+    ) -> Outcome:
+        """Puts a device with another key in a meter's place; registers are (import, export)."""
+        args = (meter_id_bytes(meter.meter_id), key_type.address(key), key_type, *final, *initial)
+        return self.chain.send(by or self.actors.distributor, Call("Registry", "replaceMeter", args))
 
     def submit(self, *readings: SignedReading, by: KeySigner | None = None) -> Outcome:
         return self.chain.send(by or self.actors.minter, self.chain.submit_readings_call(readings))
@@ -176,6 +225,59 @@ class Market:
 
     def cancel(self, participant: KeySigner, order: int) -> Outcome:
         return self.chain.send(participant, Call("Trading", "cancelOrder", (order,)))
+
+    def bundle(
+        self,
+        participant: KeySigner,
+        *orders: Order,
+        nonce: int = 0,
+        epochs: tuple[int, int] | None = None,
+        zone: int = ZONE,
+    ) -> Bundle:
+        """Orders for one message; valid in the present epoch unless told otherwise."""
+        first, last = epochs or (self.epoch, self.epoch)
+        return Bundle(participant.address, zone, nonce, first, last, orders)
+
+    def signed_orders(self, participant: KeySigner, *orders: Order, **message) -> SignedBundle:
+        """The same, signed by its account."""
+        bundle = self.bundle(participant, *orders, **message)
+        return SignedBundle.by(bundle, self.chain.trading_domain, bytes(participant.account.key))
+
+    def relay(self, *bundles: SignedBundle, zone: int = ZONE) -> Outcome:
+        """Somebody without any role or money in the market brings signed bundles."""
+        return self.chain.send(self.actors.outsider, enter_bundles_call(zone, bundles))
+
+    def signature(self, participant: KeySigner, message) -> bytes:
+        return sign_message(message, self.chain.trading_domain, bytes(participant.account.key))
+
+    def permit(
+        self, owner: KeySigner, asset: int, wei: int, deadline: int = 2**63
+    ) -> tuple[int, int, int, bytes, bytes]:
+        """Amount, deadline and signature of an ERC-2612 permit for Trading."""
+        token = ("GridToken", "BahtToken")[asset]
+        _, name, version, chain_id, contract, _, _ = self.chain.view(token, "eip712Domain")
+        fields = ("owner", "address"), ("spender", "address"), ("value", "uint256"), ("nonce", "uint256")
+        signed = owner.account.sign_typed_data(
+            {"name": name, "version": version, "chainId": chain_id, "verifyingContract": contract},
+            {"Permit": [{"name": n, "type": kind} for n, kind in (*fields, ("deadline", "uint256"))]},
+            {
+                "owner": owner.address,
+                "spender": self.chain.addresses["Trading"],
+                "value": wei,
+                "nonce": self.chain.view(token, "nonces", owner.address),
+                "deadline": deadline,
+            },
+        )
+        return wei, deadline, signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
+
+    def permit_deposit_call(self, owner: KeySigner, asset: int, wei: int) -> Call:
+        """Somebody's deposit, with a permit."""
+        return Call("Trading", "depositWithPermitFor", (owner.address, asset, *self.permit(owner, asset, wei)))
+
+    def skipped(self, outcome: Outcome) -> list[tuple[str, int, BusbarError]]:
+        """Account, nonce and the named reason of every bundle that was skipped."""
+        events = self.events(outcome, "BundleSkipped")
+        return [(e.args["account"], e.args["nonce"], decode_revert(e.args["reason"])) for e in events]
 
     def clear(self, by: KeySigner | None = None, zone: int = ZONE) -> Outcome:
         return self.chain.send(by or self.actors.keeper, Call("Trading", "matchOrders", (zone,)))
@@ -259,13 +361,14 @@ class SimulatedMeter:
     key: bytes
     import_wh: int
     export_wh: int
+    key_type: KeyType = SECP256K1
 
     def read(self, import_wh: int = 0, export_wh: int = 0, at: int | None = None) -> SignedReading:
         """Signs the registers after growing by so much, at `at` or the time of the chain's next block."""
         self.import_wh += import_wh
         self.export_wh += export_wh
         at = self.market.chain.head().timestamp + 1 if at is None else at
-        return self.market.signed(self.meter_id, self.key, at, self.import_wh, self.export_wh)
+        return self.market.signed(self.meter_id, self.key, at, self.import_wh, self.export_wh, self.key_type)
 
 
 @contextmanager
@@ -275,6 +378,13 @@ def reverts(error, **values):
         yield caught
     assert type(caught.value) is error
     assert {name: _plain(caught.value.values[name]) for name in values} == {n: _plain(v) for n, v in values.items()}
+
+
+def is_refusal(problem, error, **values):
+    """Whether this is exactly the named error, with at least these values."""
+    assert type(problem) is error, repr(problem)
+    assert {name: _plain(problem.values[name]) for name in values} == {n: _plain(v) for n, v in values.items()}
+    return True
 
 
 def _plain(value):

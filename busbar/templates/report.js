@@ -14,7 +14,9 @@
   const thb = (tick, digits = 2) => (tick * tickThb).toFixed(digits);
   const price = (price2) => ((price2 * tickThb) / 2).toFixed(3);
   const escaped = (text) => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
-  const dated = (epoch) => (dayCount > 1 ? `${epoch.day} ${epoch.at}` : epoch.at);
+  const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+  const dayName = (epoch) => `${Number(epoch.day.slice(8))} ${MONTHS[Number(epoch.day.slice(5, 7)) - 1]}`;
+  const dated = (epoch) => (dayCount > 1 ? `${dayName(epoch)}, ${epoch.at}` : epoch.at);
   const sum = (levels) => levels.reduce((total, [, wh]) => total + wh, 0);
 
   // ---- colours, from the style sheet, so that charts follow it into the dark and onto paper ----
@@ -108,7 +110,7 @@
     const minute = (epoch) => Number(epoch.at.slice(0, 2)) * 60 + Number(epoch.at.slice(3));
     return {
       interval: (i) => minute(epochs[i]) % step === 0,
-      formatter: (i) => (dayCount > 1 && epochs[i].at === "00:00" ? `{day|${epochs[i].day.slice(5)}}` : epochs[i].at),
+      formatter: (i) => (dayCount > 1 && epochs[i].at === "00:00" ? `{day|${dayName(epochs[i])}}` : epochs[i].at),
       rich: { day: { fontWeight: 600, color: colours.ink, fontSize: 12 } },
       hideOverlap: true,
       ...text(),
@@ -117,6 +119,7 @@
 
   function priceOption(width) {
     const narrow = width < 560;
+    const cramped = narrow || width === PAPER_PX;
     const zoomed = dayCount > 1;
     const left = narrow ? 38 : 52;
     const right = narrow ? 8 : 92;
@@ -205,8 +208,8 @@
         },
       },
       grid: [
-        { left, right, top: top + 22, height: "36%" },
-        { left, right, bottom: zoomed ? 74 : 28, height: zoomed ? "26%" : "32%" },
+        { left, right, top: top + 22, height: cramped ? "30%" : "36%" },
+        { left, right, bottom: zoomed ? 74 : 28, height: zoomed ? "26%" : cramped ? "30%" : "32%" },
       ],
       xAxis: [axis(0, false), axis(1, true)],
       yAxis: [
@@ -229,7 +232,7 @@
               right,
               borderColor: colours.rule,
               fillerColor: colours.band,
-              labelFormatter: (i) => (epochs[i] ? dated(epochs[i]).slice(5) : ""),
+              labelFormatter: (i) => (epochs[i] ? dated(epochs[i]) : ""),
               textStyle: text(),
               brushSelect: false,
             },
@@ -475,7 +478,7 @@
     const [strong, rest] = describe(epoch);
     const bold = document.createElement("b");
     bold.textContent = strong;
-    byId("curve-result").replaceChildren(`Epoch ${dayCount > 1 ? `${epoch.day} ` : ""}${epoch.at}: `, bold, rest);
+    byId("curve-result").replaceChildren(`Epoch ${dated(epoch)}: `, bold, rest);
     const beyond = sum(epoch.bids) / 1000 > charts.get("chart-curves").getOption().xAxis[0].max;
     byId("curve-note").textContent = beyond
       ? `Demand runs on to the right, to ${kwh(sum(epoch.bids))} kWh at ${thb(Math.min(...epoch.bids.map(([tick]) => tick)))} THB/kWh: ${sum(epoch.bids.filter(([tick]) => tick <= epoch.buyback)) > sum(epoch.asks) ? "the utility would buy more than anybody has" : "more than is drawn here"}.`
@@ -521,9 +524,9 @@
     const select = byId("epoch-select");
     let group = null;
     epochs.forEach((epoch, i) => {
-      if (dayCount > 1 && group?.label !== epoch.day) {
+      if (dayCount > 1 && group?.label !== dayName(epoch)) {
         group = document.createElement("optgroup");
-        group.label = epoch.day;
+        group.label = dayName(epoch);
         select.append(group);
       }
       const label = epoch.volume ? `${kwh(epoch.volume)} kWh at ${price(epoch.price2)}` : "no trade";

@@ -10,8 +10,12 @@ pragma solidity 0.8.35;
 /// epochs; a reading counts for the period in which it is accepted.
 ///
 /// What one must know
+/// - A meter signs with a secp256k1 or a P-256 key. A key is named by its address either way: the lowest 20
+///   bytes of the Keccak hash of the public key's 64 bytes.
 /// - Registers and time only grow. A reading that was lost is made good by the next one; a duplicate, a
 ///   late one or one out of order changes nothing.
+/// - Readings of a device that was replaced, dated before that, are recorded for 7 days and mint and owe
+///   nothing: its final registers held their energy.
 /// - Growth above rated power x elapsed time x 1.1 is parked: nothing is minted or owed until a distributor
 ///   releases it, but the register's baseline advances, so that waiting cannot smuggle it in.
 /// - Import of the previous period can be retired until 4 epochs into the current one. What is left then
@@ -20,7 +24,8 @@ pragma solidity 0.8.35;
 /// How this is stopped: the minter role is withdrawn, or a meter revoked. Retiring from the trading account
 /// stops only if the regulator takes Metering's own role away; from the wallet nobody can stop it.
 interface IMetering {
-    /// @notice A reading with the meter's signature, 64 bytes (EIP-2098 for secp256k1).
+    /// @notice A reading with the meter's signature, 64 bytes: r and s, s in the lower half; for secp256k1 with
+    ///         the parity in the highest bit of the second word (EIP-2098).
     struct SignedReading {
         bytes32 meterId;
         /// End of the interval, Unix seconds.
@@ -31,6 +36,12 @@ interface IMetering {
         uint64 exportWh;
         bytes32 r;
         bytes32 vs;
+    }
+
+    /// @notice A P-256 public key, a point of the curve.
+    struct P256Key {
+        bytes32 x;
+        bytes32 y;
     }
 
     /// @notice Newest accepted reading of a meter.
@@ -88,11 +99,18 @@ interface IMetering {
         /// Not signed by the meter's key.
         BadSignature,
         /// A register above 2**48 Wh (281 TWh): no meter shows that.
-        OutOfRange
+        OutOfRange,
+        /// Of a replaced device, more than 7 days after the replacement.
+        TooLate,
+        /// Of a replaced device, above its final registers.
+        AboveFinalRegister
     }
 
     /// @notice A reading was accepted; both are registers. Growth is the difference to the one before.
     event ReadingAccepted(bytes32 indexed meterId, uint64 intervalEnd, uint64 importWh, uint64 exportWh);
+    /// @notice A late reading of a replaced device was recorded; both are that device's registers. It mints and
+    ///         owes nothing.
+    event LateReadingRecorded(bytes32 indexed meterId, uint64 intervalEnd, uint64 importWh, uint64 exportWh);
     /// @notice A reading of a batch was skipped and changed nothing.
     event ReadingSkipped(bytes32 indexed meterId, uint64 intervalEnd, SkipReason reason);
     /// @notice A meter's counting starts, or starts again, at these registers.
@@ -118,6 +136,8 @@ interface IMetering {
 
     /// @notice No reading in the batch.
     error NoReadings();
+    /// @notice More P-256 keys than readings.
+    error TooManyKeys(uint256 keys, uint256 readings);
     /// @notice Nothing waits under this id (never parked, released or rejected already).
     error NothingParked(uint256 id);
     /// @notice A register above 2**48 Wh: no meter shows that.
@@ -132,8 +152,13 @@ interface IMetering {
     error NotEnoughGrid(address account, uint256 energyWh, uint256 freeWh);
 
     /// @notice Takes readings in. Minters only. Bad entries are skipped with a reason; the others count.
-    /// @return accepted How many counted.
-    function submitReadings(SignedReading[] calldata readings) external returns (uint256 accepted);
+    /// @param readings Those of secp256k1 meters first, then those of P-256 meters.
+    /// @param keys Public keys of the P-256 meters: of the last `keys.length` readings, in their order.
+    /// @return accepted How many counted; late readings of replaced devices do not.
+    function submitReadings(
+        SignedReading[] calldata readings,
+        P256Key[] calldata keys
+    ) external returns (uint256 accepted);
 
     /// @notice Distributor: mints and owes parked growth. Once.
     function releaseParked(uint256 id) external;
@@ -197,7 +222,8 @@ interface IMetering {
     function parkedCount() external view returns (uint256);
 
     /// @notice Whether the meter's present key signed this reading; says nothing of whether it counts.
-    function isAuthentic(SignedReading calldata reading) external view returns (bool);
+    /// @param keys The public key of a P-256 meter; none for secp256k1.
+    function isAuthentic(SignedReading calldata reading, P256Key[] calldata keys) external view returns (bool);
 
     /// @notice EIP-712 digest that a meter signs.
     function readingDigest(
@@ -212,4 +238,7 @@ interface IMetering {
 
     /// @notice Epochs into the next period in which import can still be retired.
     function GRACE_EPOCHS() external view returns (uint256);
+
+    /// @notice Seconds after a replacement in which readings of the old device are recorded.
+    function LATE_SECONDS() external view returns (uint256);
 }

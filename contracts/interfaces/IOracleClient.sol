@@ -7,7 +7,10 @@ pragma solidity 0.8.35;
 ///
 /// What one must know
 /// - A meter's reading is believed because the meter signed it, not because an operator delivered it.
-/// - A datum (tariff, Ft, grid status) nobody signs: it is as good as the operator that delivered it.
+/// - A datum (tariff, Ft, grid status) nobody signs. Every operator of the panel is asked; once a quorum of them,
+///   an odd number, has answered, the datum is the median of those answers. It is false only if more than half of
+///   them are. The data and their units are listed in docs/protocol.md.
+/// - Answers that come after the quorum, within the 100 blocks, change nothing but are judged like the others.
 /// - A request that times out blocks nothing and can be made again.
 ///
 /// How this is stopped: the oracle operator role is withdrawn; without this contract's own market maker role
@@ -17,7 +20,7 @@ interface IOracleClient {
     enum RequestKind {
         /// The newest reading of the meter named by the subject.
         Meter,
-        /// A number named by the subject.
+        /// A number named by the subject, decided by the panel.
         Datum
     }
 
@@ -46,15 +49,31 @@ interface IOracleClient {
         RequestStatus status;
         /// Block of the request; it can be fulfilled for 100 more.
         uint64 blockNumber;
+        /// Answers that decide a datum, as of the request; 0 for a meter.
+        uint8 quorum;
+        /// Answers that have come.
+        uint8 answers;
         bytes32 subject;
     }
 
-    /// @notice A delivered number.
+    /// @notice A number that the panel decided.
     struct Datum {
         int256 value;
-        /// Chain time of delivery; 0 if never delivered.
+        /// Chain time of the decision; 0 if there was none.
         uint64 deliveredAt;
         bytes32 requestId;
+    }
+
+    /// @notice What an operator of the panel has done so far. What it was asked and did not answer is silence,
+    ///         but for requests that are younger than 100 blocks.
+    struct OperatorView {
+        /// Whether it is on the panel now.
+        bool active;
+        /// Requests for data made while it was on the panel.
+        uint64 asked;
+        uint64 answered;
+        /// Answers beyond the tolerance.
+        uint64 outliers;
     }
 
     /// @notice Data was asked for.
@@ -64,7 +83,16 @@ interface IOracleClient {
         RequestKind kind,
         bytes32 indexed subject
     );
-    /// @notice Data was delivered; `data` as handed to `fulfillEnergyData`.
+    /// @notice An operator answered a request for a datum.
+    event DatumAnswered(bytes32 indexed requestId, address indexed operator, int256 value);
+    /// @notice An answer was further from the median than the tolerance allows.
+    event DatumOutlier(bytes32 indexed requestId, address indexed operator, int256 value, int256 median);
+    /// @notice An operator joined the panel or left it.
+    event OperatorSet(address indexed operator, bool active);
+    /// @notice The panel's parameters changed, for requests to come; the tolerance at once.
+    event PanelSet(uint8 quorum, uint16 toleranceBp);
+    /// @notice A request was answered: by a meter's reading, `data` as handed to `fulfillEnergyData`; or by the
+    ///         quorum of the panel, `data` being abi.encode(int256 median), `operator` the one who completed it.
     event EnergyDataFulfilled(bytes32 indexed requestId, address indexed operator, bytes32 indexed subject, bytes data);
     /// @notice A request was given up after 100 blocks.
     event RequestTimedOut(bytes32 indexed requestId);
@@ -77,6 +105,22 @@ interface IOracleClient {
     error UnknownMeter(bytes32 meterId);
     /// @notice A datum needs a name.
     error EmptySubject();
+    /// @notice Only operators of the panel answer requests for data.
+    error NotOnPanel(address account);
+    /// @notice An operator answers a request once.
+    error AnsweredAlready(bytes32 requestId, address operator);
+    /// @notice A request takes so many answers.
+    error TooManyAnswers(bytes32 requestId, uint256 maximum);
+    /// @notice The number does not fit 96 bits.
+    error DatumOutOfRange(bytes32 requestId, int256 value);
+    /// @notice The operator is on the panel already, or was not on it.
+    error PanelUnchanged(address operator, bool active);
+    /// @notice The panel has so many seats.
+    error TooManyOperators(uint256 maximum);
+    /// @notice A quorum is odd, and no more than the panel's operators.
+    error InvalidQuorum(uint8 quorum, uint256 operators);
+    /// @notice A tolerance above the whole.
+    error InvalidTolerance(uint16 toleranceBp, uint256 maximumBp);
     /// @notice The request does not exist, is fulfilled, or was timed out.
     error RequestNotPending(bytes32 requestId, RequestStatus status);
     /// @notice More than 100 blocks have passed: ask again.
@@ -95,13 +139,26 @@ interface IOracleClient {
     /// @notice Asks for a meter's newest reading or for a datum. Active participants and oracle operators.
     /// @param kind What is asked for.
     /// @param subject Meter id, or the datum's name as bytes32.
-    /// @return requestId Names the request.
+    /// @return requestId Names the request: the Keccak hash of the caller's 20 bytes and its nonce's 32. Chainlink's
+    ///         Operator derives ids alike. Whoever asks it with the same nonce, naming this contract and
+    ///         `fulfillEnergyData` as callback, has the request answered by it, if it is an oracle operator.
     function requestEnergyData(RequestKind kind, bytes32 subject) external returns (bytes32 requestId);
 
-    /// @notice Oracle operator: delivers. The reading counts as if submitted by a minter.
+    /// @notice Oracle operator: delivers a reading, which counts as if submitted by a minter, or, if on the panel,
+    ///         an answer to a request for a datum.
     /// @param requestId Names the request.
-    /// @param data For a meter abi.encode(IMetering.SignedReading), for a datum abi.encode(int256).
+    /// @param data For a meter abi.encode(IMetering.SignedReading), followed by its IMetering.P256Key if it has
+    ///        such a key; for a datum abi.encode(int256), of at most 96 bits.
     function fulfillEnergyData(bytes32 requestId, bytes calldata data) external;
+
+    /// @notice Regulator: an operator joins the panel or leaves it. It needs the oracle operator's role besides.
+    function setOperator(address operator, bool active) external;
+
+    /// @notice Regulator: how the panel decides.
+    /// @param quorum Answers that decide; odd, at most the panel's operators. Holds for requests to come.
+    /// @param toleranceBp Distance to the median from which on an answer is an outlier, in basis points of the
+    ///        median; at most 10,000.
+    function setPanel(uint8 quorum, uint16 toleranceBp) external;
 
     /// @notice Gives up requests older than 100 blocks. Anyone.
     function timeOutRequests(bytes32[] calldata requestIds) external;
@@ -118,8 +175,20 @@ interface IOracleClient {
     /// @notice A request by id.
     function requestOf(bytes32 requestId) external view returns (Request memory);
 
-    /// @notice The newest delivered value of a datum.
+    /// @notice Nonce of an account's next request: how many it has made.
+    function nonceOf(address requester) external view returns (uint256);
+
+    /// @notice The newest value of a datum that was decided.
     function datumOf(bytes32 name) external view returns (Datum memory);
+
+    /// @notice Who is on the panel, and how it decides.
+    function panel() external view returns (address[] memory operators, uint8 quorum, uint16 toleranceBp);
+
+    /// @notice What an operator has done so far; all zero for an account that never was one.
+    function operatorOf(address account) external view returns (OperatorView memory);
+
+    /// @notice Most operators of a panel, and most answers to a request.
+    function MAX_OPERATORS() external view returns (uint256);
 
     /// @notice A page of pending requests, in no particular order; short or empty at the end.
     function pendingRequests(uint256 offset, uint256 limit) external view returns (bytes32[] memory);

@@ -35,10 +35,11 @@ interface IRegistry {
         Other
     }
 
-    /// @notice Signature scheme of a meter's key.
+    /// @notice Curve of a meter's key, so that a gateway knows what to bring with a reading. The key itself is
+    ///         named by the address of its public key on either curve, see IMetering.
     enum KeyType {
         Secp256k1,
-        /// Reserved: DLMS/COSEM suite 1.
+        /// DLMS/COSEM suite 1.
         P256
     }
 
@@ -62,7 +63,7 @@ interface IRegistry {
 
     /// @notice A meter.
     struct Meter {
-        /// Address of the key that signs its readings.
+        /// Address of the public key whose owner signs its readings.
         address key;
         KeyType keyType;
         MeterStatus status;
@@ -103,6 +104,7 @@ interface IRegistry {
         bytes32 indexed meterId,
         address oldKey,
         address newKey,
+        KeyType newKeyType,
         uint64 finalImportWh,
         uint64 finalExportWh,
         uint64 initialImportWh,
@@ -150,6 +152,7 @@ interface IRegistry {
     function replaceMeter(
         bytes32 meterId,
         address newKey,
+        KeyType newKeyType,
         uint64 finalImportWh,
         uint64 finalExportWh,
         uint64 initialImportWh,

@@ -102,6 +102,20 @@ interface ITrading {
     event Withdrawn(address indexed account, Asset indexed asset, address to, uint256 amountWei);
     /// @notice Orders entered; `orders` as in OrderCodec, the first with index `firstIndex` in its epoch.
     event OrdersEntered(address indexed account, uint256 indexed epoch, uint8 zone, uint8 firstIndex, uint48[] orders);
+    /// @notice A relayed bundle of one order entered: the most frequent event there is, and so the shortest.
+    /// @param placed place << 48 | order, with place as in BundleEntered and order as in OrderCodec.
+    event SignedOrderEntered(address indexed account, uint256 placed);
+    /// @notice A relayed bundle of several orders entered.
+    /// @param place epoch << 48 | zone << 40 | index of the first order << 32 | nonce of the message.
+    /// @param orders Six bytes an order, each as in OrderCodec.
+    event BundleEntered(address indexed account, uint256 place, bytes orders);
+    /// @notice A relayed bundle did not enter and changed nothing; its nonce can still be used.
+    /// @param reason The error, with its values, that a direct call would have been refused with.
+    event BundleSkipped(address indexed account, uint32 nonce, bytes reason);
+    /// @notice Messages of `account` with this nonce or a lower one can no longer be used.
+    event NonceUsed(address indexed account, uint32 nonce);
+    /// @notice The account is a contract whose word on signatures counts, or no longer is one.
+    event ContractWalletSet(address indexed account, bool enabled);
     /// @notice An open order was cancelled and its escrow is free; `order` is as it was entered.
     event OrderCancelled(address indexed account, uint256 indexed epoch, uint8 zone, uint8 index, uint48 order);
     /// @notice An epoch was cleared. With `volumeWh` = 0 nothing traded and there is no price.
@@ -150,6 +164,23 @@ interface ITrading {
     error TooManyOrders(address account, uint256 count);
     /// @notice The zone's cap for this epoch is reached; a participant's first order still enters.
     error EpochFull(uint8 zone, uint256 epoch, uint256 orderCap);
+    /// @notice The batch is larger than a transaction can surely hold: send several.
+    error BatchTooLarge(uint256 size, uint256 maximum);
+    /// @notice The account trades in another zone than the bundle was relayed for.
+    error OtherZone(address account, uint8 accountZone, uint8 zone);
+    /// @notice The bundle was signed for other epochs.
+    error OutsideEpochs(uint256 epoch, uint256 firstEpoch, uint256 lastEpoch);
+    /// @notice The nonce is below the lowest that the account's messages may still use, or it is the last number of 32
+    ///         bits, which no message may use.
+    error InvalidNonce(address account, uint32 nonce, uint32 lowest);
+    /// @notice The account did not sign this.
+    error BadSignature(address account);
+    /// @notice The message was signed for an earlier time.
+    error DeadlinePassed(uint256 deadline);
+    /// @notice Another order than the signed one stands there.
+    error OtherOrder(uint256 orderId, uint48 order, uint48 signedOrder);
+    /// @notice Volume at one tick would pass 2**38 Wh (275 GWh): enter at another tick.
+    error TickFull(uint256 side, uint256 tick, uint256 volumeWh);
     /// @notice The order is of another account.
     error NotOrderOwner(uint256 orderId, address account);
     /// @notice The order does not exist, is cancelled, or its epoch has ended.
@@ -178,8 +209,35 @@ interface ITrading {
         bytes32 s
     ) external;
 
+    /// @notice As `depositWithPermit` for the account that signed the permit; anyone may relay it, and the tokens are the
+    ///         account's. The permit must be accepted in this very call: one that somebody used up before is refused,
+    ///         for an allowance alone is no consent to a stranger's call. Then another permit is needed.
+    function depositWithPermitFor(
+        address account,
+        Asset asset,
+        uint256 amountWei,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
+
     /// @notice Takes free balance out. Works in every state: suspended, paused, before clearing.
     function withdraw(Asset asset, uint256 amountWei, address to) external;
+
+    /// @notice As `withdraw`, relayed: the account signed `Withdraw`. To somebody else's address it is a payment.
+    /// @param nonce See `cancelUpTo`; it is used up.
+    /// @param deadline Last second in which the message may be used, Unix.
+    /// @param signature See `enterBundles`.
+    function withdrawFor(
+        address account,
+        Asset asset,
+        uint256 amountWei,
+        address to,
+        uint32 nonce,
+        uint64 deadline,
+        bytes calldata signature
+    ) external;
 
     /// @notice Offers energy at `tick` or better; locks it until the epoch is settled or the order cancelled.
     /// @return orderId See `orderIdOf`.
@@ -193,6 +251,36 @@ interface ITrading {
     /// @param orders As in OrderCodec: quantityWh | tick << 24 | side << 34 (0 bid, 1 ask).
     /// @return firstOrderId Id of the first; the others follow by index.
     function createOrders(uint48[] calldata orders) external returns (uint256 firstOrderId);
+
+    /// @notice Enters signed bundles of many participants, in the order in which they stand. Anyone may relay them.
+    /// @dev A bundle enters whole or not at all. It is checked in the order status, zone, epoch, nonce, number of orders,
+    ///      cap, each order, balance, signature, volume of the tick; one that fails is skipped (BundleSkipped), changes
+    ///      nothing and disturbs no other. Entering uses up its nonce and every lower one. Sorted by tick a batch is
+    ///      cheapest, for then neighbours share the book's words.
+    ///
+    ///      A signature is 64 bytes, r and s with the parity of v in the highest bit (EIP-2098), of the account's own
+    ///      key; s must be in the lower half. Contracts that called `setContractWallet` may take any other bytes.
+    /// @param zone The zone of all of them.
+    /// @param bundles As in BundleCodec, at most MAX_BATCH_BYTES.
+    /// @return entered How many entered.
+    function enterBundles(uint8 zone, bytes calldata bundles) external returns (uint256 entered);
+
+    /// @notice Makes every signed message of the sender with this nonce or a lower one worthless.
+    /// @dev Nonces increase and gaps are allowed: a message with nonce n may be used while n is at least the account's
+    ///      lowest, and using it makes n + 1 the lowest. 2**32 - 1 is no message's.
+    function cancelUpTo(uint32 nonce) external;
+
+    /// @notice As `cancelUpTo`, relayed: the account signed `CancelUpTo`.
+    function cancelUpToFor(address account, uint32 nonce, bytes calldata signature) external;
+
+    /// @notice The sender, a contract, wants to be asked about signatures that are not of its address's key (ERC-1271).
+    /// @dev It is asked with WALLET_GAS of gas, in a static call. Without this no contract is ever asked.
+    function setContractWallet(bool enabled) external;
+
+    /// @notice As `cancelOrder`, relayed: the account signed `CancelOrder`, which names the order and what is in it. An id
+    ///         stands for one order for ever, so the message can be used once and needs no nonce.
+    /// @param order What stands under the id, as in OrderCodec.
+    function cancelOrderFor(uint256 orderId, uint48 order, bytes calldata signature) external;
 
     /// @notice Cancels an open order; its volume leaves the book and its escrow is free at once.
     function cancelOrder(uint256 orderId) external;

@@ -60,15 +60,15 @@ library Accounts {
 
     /// @notice Takes an account word apart.
     function unpack(uint256 word) internal pure returns (Account memory a) {
-        a.money = word & MAX_MONEY;
-        a.energy = (word >> _ENERGY) & MAX_ENERGY;
-        a.first = (word >> _FIRST) & ((1 << 42) - 1);
-        a.epoch = (word >> _EPOCH) & ((1 << 27) - 1);
-        a.count = (word >> _COUNT) & 127;
-        a.nonce = (word >> _NONCE) & type(uint32).max;
-        a.status = (word >> _STATUS) & 3;
-        a.zone = (word >> _ZONE) & 255;
-        a.wallet = (word >> _WALLET) & 1;
+        a.money = moneyOf(word);
+        a.energy = energyOf(word);
+        a.first = firstOf(word);
+        a.epoch = epochOf(word);
+        a.count = countOf(word);
+        a.nonce = nonceOf(word);
+        a.status = statusOf(word);
+        a.zone = zoneOf(word);
+        a.wallet = walletOf(word);
     }
 
     /// @notice Puts an account word together.
@@ -82,5 +82,88 @@ library Accounts {
     /// @dev Readings are credited this way: neither settlement nor any other field is touched.
     function addEnergy(uint256 word, uint256 energy) internal pure returns (uint256) {
         return word + (energy << _ENERGY);
+    }
+
+    // Entering orders works on the word as it is: taking it apart and putting it together costs 500 gas.
+
+    /// @notice Free money.
+    function moneyOf(uint256 word) internal pure returns (uint256) {
+        return word & MAX_MONEY;
+    }
+
+    /// @notice Free energy.
+    function energyOf(uint256 word) internal pure returns (uint256) {
+        return (word >> _ENERGY) & MAX_ENERGY;
+    }
+
+    /// @notice First order of the newest epoch.
+    function firstOf(uint256 word) internal pure returns (uint256) {
+        return (word >> _FIRST) & ((1 << 42) - 1);
+    }
+
+    /// @notice Epoch of the newest orders.
+    function epochOf(uint256 word) internal pure returns (uint256) {
+        return (word >> _EPOCH) & MAX_EPOCH;
+    }
+
+    /// @notice Orders of that epoch that are not settled.
+    function countOf(uint256 word) internal pure returns (uint256) {
+        return (word >> _COUNT) & 127;
+    }
+
+    /// @notice Lowest nonce a signed message may still use.
+    function nonceOf(uint256 word) internal pure returns (uint256) {
+        return (word >> _NONCE) & type(uint32).max;
+    }
+
+    /// @notice UNKNOWN, ACTIVE or SUSPENDED.
+    function statusOf(uint256 word) internal pure returns (uint256) {
+        return (word >> _STATUS) & 3;
+    }
+
+    /// @notice The account's zone.
+    function zoneOf(uint256 word) internal pure returns (uint256) {
+        return (word >> _ZONE) & 255;
+    }
+
+    /// @notice 1 if the account is a contract that wants to be asked about signatures.
+    function walletOf(uint256 word) internal pure returns (uint256) {
+        return (word >> _WALLET) & 1;
+    }
+
+    /// @notice The word after free balances have grown; the sums fit their fields.
+    function plus(uint256 word, uint256 energy, uint256 money) internal pure returns (uint256) {
+        unchecked {
+            return word + (energy << _ENERGY) + money;
+        }
+    }
+
+    /// @notice The word after free balances have shrunk; there is as much in them.
+    function minus(uint256 word, uint256 energy, uint256 money) internal pure returns (uint256) {
+        unchecked {
+            return word - (energy << _ENERGY) - money;
+        }
+    }
+
+    /// @notice The word at the beginning of another epoch: without orders.
+    function withEpoch(uint256 word, uint256 epoch) internal pure returns (uint256) {
+        return (word & ~(((1 << (_NONCE - _FIRST)) - 1) << _FIRST)) | (epoch << _EPOCH);
+    }
+
+    /// @notice The word with the first order of its epoch, where there was none.
+    function withFirst(uint256 word, uint256 order) internal pure returns (uint256) {
+        return word | (order << _FIRST);
+    }
+
+    /// @notice The word with more orders counted, 127 in all at most.
+    function withMore(uint256 word, uint256 orders) internal pure returns (uint256) {
+        unchecked {
+            return word + (orders << _COUNT);
+        }
+    }
+
+    /// @notice The word with another lowest nonce.
+    function withNonce(uint256 word, uint256 nonce) internal pure returns (uint256) {
+        return (word & ~(uint256(type(uint32).max) << _NONCE)) | (nonce << _NONCE);
     }
 }

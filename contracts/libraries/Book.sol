@@ -38,9 +38,6 @@ library Book {
     uint256 private constant _PAGE_EVEN =
         _PAGE_MASK | (_PAGE_MASK << (2 * _PAGE_BITS)) | (_PAGE_MASK << (4 * _PAGE_BITS));
 
-    /// @notice Volume at one tick would pass 2**38 Wh (275 GWh): enter at another tick.
-    error TickFull(uint256 side, uint256 tick, uint256 volumeWh);
-
     uint256 private constant _LEAF_WORDS = 171;
     uint256 private constant _PAGE_WORDS = 6;
 
@@ -52,23 +49,35 @@ library Book {
 
     /// @notice Adds an order's volume.
     /// @param epoch Epoch the order belongs to, which must be the book's newest.
-    function add(State storage book, uint256 epoch, uint256 side, uint256 tick, uint256 quantityWh) internal {
+    /// @return overfull 0, or the volume that would pass 2**38 Wh (275 GWh) at this tick: then nothing was added.
+    function add(
+        State storage book,
+        uint256 epoch,
+        uint256 side,
+        uint256 tick,
+        uint256 quantityWh
+    ) internal returns (uint256 overfull) {
         unchecked {
             uint256 index = tick - 1;
-            uint256 slot = index / _LEAF_LANES;
-            uint256 shift = (index % _LEAF_LANES) * _LEAF_BITS;
-            StorageSlot.Uint256Slot storage stored = _leaf(book, side, slot);
-            uint256 word = _fresh(stored.value, epoch);
+            uint256 lane = index / _LEAF_LANES;
+            uint256 shift = (index - lane * _LEAF_LANES) * _LEAF_BITS;
+            uint256 slot = _base(book) + lane;
+            if (side != OrderCodec.BID) slot += _LEAF_WORDS;
+            uint256 word = _load(slot);
+            if (word >> _TAG_SHIFT != epoch) word = epoch << _TAG_SHIFT;
             uint256 volume = ((word >> shift) & _LEAF_MASK) + quantityWh;
-            if (volume > _LEAF_MASK) revert TickFull(side, tick, volume);
-            stored.value = (epoch << _TAG_SHIFT) | (word + (quantityWh << shift));
+            if (volume > _LEAF_MASK) return volume;
+            _store(slot, word + (quantityWh << shift));
 
             // A page sums 36 leaf lanes below 2**38, so it stays below 2**44: no check needed.
-            uint256 page = index / _PAGE_TICKS;
-            slot = page / _PAGE_LANES;
-            shift = (page % _PAGE_LANES) * _PAGE_BITS;
-            stored = _page(book, side, slot);
-            stored.value = (epoch << _TAG_SHIFT) | (_fresh(stored.value, epoch) + (quantityWh << shift));
+            index /= _PAGE_TICKS;
+            lane = index / _PAGE_LANES;
+            shift = (index - lane * _PAGE_LANES) * _PAGE_BITS;
+            slot = _base(book) + 2 * _LEAF_WORDS + lane;
+            if (side != OrderCodec.BID) slot += _PAGE_WORDS;
+            word = _load(slot);
+            if (word >> _TAG_SHIFT != epoch) word = epoch << _TAG_SHIFT;
+            _store(slot, word + (quantityWh << shift));
         }
     }
 
@@ -277,6 +286,18 @@ library Book {
     ) private pure returns (StorageSlot.Uint256Slot storage) {
         unchecked {
             return StorageSlot.getUint256Slot(bytes32(_base(book) + 2 * _LEAF_WORDS + side * _PAGE_WORDS + index));
+        }
+    }
+
+    function _load(uint256 slot) private view returns (uint256 word) {
+        assembly ("memory-safe") {
+            word := sload(slot)
+        }
+    }
+
+    function _store(uint256 slot, uint256 word) private {
+        assembly ("memory-safe") {
+            sstore(slot, word)
         }
     }
 

@@ -57,6 +57,24 @@ library OrderCodec {
         return order >> _LIFE_SHIFT;
     }
 
+    /// @notice An order of a list, by an index that the caller knows to be in it: the check costs 30 gas an order.
+    function at(uint48[] memory orders, uint256 index) internal pure returns (uint256 order) {
+        assembly ("memory-safe") {
+            order := mload(add(add(orders, 0x20), shl(5, index)))
+        }
+    }
+
+    /// @notice Whether an order of one epoch has a tick of 1..1023 and a quantity within the two limits.
+    function isValid(uint256 order, uint256 minimumWh, uint256 maximumWh) internal pure returns (bool) {
+        unchecked {
+            // One comparison for two limits: below the lower one the difference is huge.
+            return
+                order >> _LIFE_SHIFT == 0 &&
+                (order >> _QUANTITY_BITS) & _TICK_MASK != 0 &&
+                (order & _QUANTITY_MASK) - minimumWh <= maximumWh - minimumWh;
+        }
+    }
+
     /// @notice The same order with its quantity taken out: what is stored when it is cancelled.
     function cancelled(uint256 order) internal pure returns (uint256) {
         return order & ~_QUANTITY_MASK;

@@ -1,19 +1,21 @@
-"""The contract against the reference auction, to the unit, in volume: in an EVM inside this process."""
+"""Contract, reference auction and brute force agree to the unit, in volume: in an EVM inside this process."""
 
 import random
+from collections import Counter
 
 import pytest
 
 from busbar import errors
 from busbar.clearing import Balance, LongSide, Result, histogram
 from busbar.orders import Order, Side
-from tests.books import Ledger, chunks, full_book, random_book
+from tests.books import Ledger, chunks, full_book, judged, random_book
 from tests.market import reverts
 from tests.revm import REGULATOR, ZONE, Revm
 
 SEED = 20_260_314
 BATCHES = 10
-BOOKS_PER_BATCH = 60
+BOOKS_PER_BATCH = 100
+KINDS = ("no trade", "both sides whole", "bids rationed", "asks rationed", "smallest against largest", "dust")
 FULL_BOOKS = ("any", "extremes", "small", "round", "thirds")
 
 ENERGY_WH = 2_000_000_000
@@ -27,9 +29,14 @@ BIGGEST_WH = 10_000_000
 def test_clearing__random_books__agrees_with_the_reference_to_the_unit(batch):
     rng = random.Random(SEED + batch)
     market, accounts, ledger = _market(6)
+    seen = Counter()
     for number in range(BOOKS_PER_BATCH):
-        book = random_book(rng, 6, rng.randint(2, 60) if number % 8 else rng.randint(300, 600))
+        most = 600 if number % 16 == 0 else rng.choice((8, 8, 60))
+        book = random_book(rng, 6, rng.randint(2, most))
+        seen += judged(book)
         _play(market, accounts, ledger, book, rng, f"seed {SEED + batch}, book {number}")
+    assert seen["books"] == BOOKS_PER_BATCH
+    assert min(seen[kind] for kind in KINDS) >= 2, seen
 
 
 @pytest.mark.parametrize("size", FULL_BOOKS)
@@ -37,7 +44,9 @@ def test_clearing__volume_at_all_1023_ticks_of_both_sides__agrees_with_the_refer
     rng = random.Random(f"{SEED}{size}")
     market, accounts, ledger = _market(21)
     for number in range(3):
-        _play(market, accounts, ledger, full_book(rng, size), rng, f"seed {SEED}{size}, book {number}")
+        book = full_book(rng, size)
+        assert judged(book)["all ticks of both sides"]
+        _play(market, accounts, ledger, book, rng, f"seed {SEED}{size}, book {number}")
 
 
 def test_clearing__one_tick_full_to_the_last_wh__agrees_with_the_reference_to_the_unit():

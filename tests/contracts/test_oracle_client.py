@@ -6,10 +6,10 @@ import pytest
 from eth_abi import encode
 
 from busbar import errors
-from busbar.chain import Call, KeySigner
+from busbar.chain import Call
 from busbar.devnet import dev_meter_key
 from busbar.readings import meter_id_bytes
-from tests.market import SimulatedMeter, reverts
+from tests.market import P256, SimulatedMeter, reverts
 
 METER, DATUM = 0, 1
 PENDING, FULFILLED, TIMED_OUT = 1, 2, 3
@@ -53,7 +53,9 @@ def entry(signed):
 
 
 def encoded(signed):
-    return encode(["(bytes32,uint64,uint64,uint64,bytes32,bytes32)"], [entry(signed)])
+    """What an operator delivers: the reading, and the public key of a P-256 meter."""
+    data = encode(["(bytes32,uint64,uint64,uint64,bytes32,bytes32)"], [entry(signed)])
+    return data + signed.public_key
 
 
 def record(market, request_id):
@@ -133,7 +135,8 @@ def test_request__by_a_participant_or_an_operator__waits_to_be_fulfilled(market,
     (event,) = market.events(outcome)
     assert event.name == "EnergyDataRequested"
     assert event.args == {"requestId": expected, "requester": sender.address, "kind": kind, "subject": subject}
-    assert record(market, expected) == (sender.address, kind, PENDING, outcome.block, subject)
+    quorum = 1 if kind == DATUM else 0
+    assert record(market, expected) == (sender.address, kind, PENDING, outcome.block, quorum, 0, subject)
     assert pending(market) == [expected]
 
 
@@ -188,7 +191,7 @@ def test_request__tenth_after_a_delivery_was_refused__still_counts_as_pending(ma
 
 
 def test_request_of__never_made__is_all_zero(market):
-    assert record(market, word(1)) == (ZERO, 0, 0, 0, bytes(32))
+    assert record(market, word(1)) == (ZERO, 0, 0, 0, 0, 0, bytes(32))
     assert market.chain.view("OracleClient", "datumOf", FT) == (0, 0, bytes(32))
 
 
@@ -210,12 +213,12 @@ def test_fulfill__never_asked__reverts(market, actors, request_id):
         fulfil(market, word(request_id), number(5))
 
 
-def test_fulfill__twice__reverts_and_keeps_the_first_value(market, actors):
-    asked = request(market, actors.producer)
-    fulfil(market, asked, number(5))
+def test_fulfill__a_reading_twice__reverts(market, actors, meter):
+    signed = meter.read(export_wh=5)
+    asked = request(market, actors.producer, METER, meter_id_bytes("m-1"))
+    fulfil(market, asked, encoded(signed))
     with reverts(errors.RequestNotPending, requestId=asked, status=FULFILLED):
-        fulfil(market, asked, number(6))
-    assert market.chain.view("OracleClient", "datumOf", FT)[0] == 5
+        fulfil(market, asked, encoded(signed))
 
 
 def test_fulfill__timed_out__reverts(market, actors):
@@ -251,11 +254,13 @@ def test_fulfill__data_that_is_no_number__reverts(market, actors):
     assert status(market, asked) == PENDING
 
 
-@pytest.mark.parametrize("value", [0, 1, -397_100, 2**255 - 1, -(2**255)])
+@pytest.mark.parametrize("value", [0, 1, -397_100, 2**95 - 1, -(2**95)])
 def test_fulfill__a_datum__is_kept_with_its_time_and_request(market, actors, value):
     asked = request(market, actors.producer)
     outcome = fulfil(market, asked, number(value))
-    (event,) = market.events(outcome)
+    answered, event = market.events(outcome)
+    assert answered.name == "DatumAnswered"
+    assert answered.args == {"requestId": asked, "operator": actors.oracle_operator.address, "value": value}
     assert event.name == "EnergyDataFulfilled"
     assert event.args == {
         "requestId": asked,
@@ -356,8 +361,7 @@ def test_fulfill__registers_that_the_meter_was_opened_with__need_its_signature(m
 
 def test_fulfill__registers_of_a_new_device_signed_by_the_old_one__reverts(market, actors, meter):
     new_key = dev_meter_key(900)
-    args = (meter_id_bytes("m-1"), KeySigner.from_key(new_key).address, meter.import_wh, meter.export_wh, 7, 8)
-    market.chain.send(actors.distributor, Call("Registry", "replaceMeter", args))
+    market.replace_meter(meter, new_key, (meter.import_wh, meter.export_wh), (7, 8))
     shown = (market.chain.head().timestamp, 7, 8)
     asked = request(market, actors.producer, METER, meter_id_bytes("m-1"))
     with reverts(errors.ReadingRefused, requestId=asked):
@@ -387,6 +391,23 @@ def test_fulfill__a_meters_reading__counts_as_if_a_minter_had_submitted_it(marke
     assert market.free_wh(actors.producer) == 5
     assert market.chain.imports([actors.producer.address])[0].current_wh == 3
     assert (status(market, asked), pending(market)) == (FULFILLED, [])
+
+
+def test_fulfill__a_p256_meters_reading_with_its_key__counts_once(market, actors):
+    meter = market.meter("m-1", actors.producer, key_type=P256)
+    signed = meter.read(export_wh=5)
+    for _ in range(2):
+        asked = request(market, actors.consumer, METER, meter_id_bytes("m-1"))
+        fulfil(market, asked, encoded(signed))
+        assert status(market, asked) == FULFILLED
+    assert market.free_wh(actors.producer) == 5
+
+
+def test_fulfill__a_p256_meters_reading_without_its_key__reverts(market, actors):
+    meter = market.meter("m-1", actors.producer, key_type=P256)
+    asked = request(market, actors.consumer, METER, meter_id_bytes("m-1"))
+    with reverts(errors.ReadingRefused, requestId=asked):
+        fulfil(market, asked, encoded(dataclasses.replace(meter.read(export_wh=5), public_key=b"")))
 
 
 def test_fulfill__reading_that_is_on_chain_already__fulfils_and_counts_once(market, actors, meter):

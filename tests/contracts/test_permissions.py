@@ -24,6 +24,8 @@ BY_ROLE = {
 """Restricted functions and the role that may call them."""
 
 ADMIN_ONLY = {
+    ("OracleClient", "setOperator"),
+    ("OracleClient", "setPanel"),
     ("Trading", "openZone"),
     ("Trading", "setOrderCap"),
     ("Trading", "setPaused"),
@@ -71,18 +73,25 @@ FOR_ANYONE = {
     "BahtToken": {"approve", "permit", "transfer", "transferFrom"},
     "Trading": {
         "cancelOrder",
+        "cancelOrderFor",
+        "cancelUpTo",
+        "cancelUpToFor",
         "createBuyOrder",
         "createOrders",
         "createSellOrder",
         "deposit",
         "depositWithPermit",
+        "depositWithPermitFor",
+        "enterBundles",
+        "setContractWallet",
         "settle",
         "withdraw",
+        "withdrawFor",
     },
     "Metering": {"retire", "retireFor", "retireFromWallet", "setAutoRetire", "surrender"},
     "OracleClient": {"performUpkeep", "requestEnergyData", "timeOutRequests"},
 }
-"""Functions whoever calls, for its own account. Their own files test what they refuse."""
+"""Functions whoever calls, for its own account or with another's signature. Their files test what they refuse."""
 
 
 def changing(contract):

@@ -6,7 +6,7 @@ from busbar import errors
 from busbar.chain import Call, Chain, KeySigner
 from busbar.devnet import dev_meter_key
 from busbar.readings import meter_id_bytes
-from tests.market import SimulatedMeter, reverts
+from tests.market import P256, SimulatedMeter, reverts
 
 ZERO = "0x" + "00" * 20
 ACTIVE, REVOKED = 1, 2
@@ -41,8 +41,7 @@ def assign(market, meter_id=METER, by=None, **changed):
 
 
 def replace(market, meter, new_key, final, initial, by=None):
-    args = (meter_id_bytes(meter.meter_id), KeySigner.from_key(new_key).address, *final, *initial)
-    return market.chain.send(by or market.actors.distributor, Call("Registry", "replaceMeter", args))
+    return market.replace_meter(meter, new_key, final, initial, by=by)
 
 
 def revoke(market, meter_id, by=None):
@@ -63,7 +62,6 @@ def test_assign_meter__without_the_distributors_role__reverts(market, role):
 @pytest.mark.parametrize(
     ("field", "changed"),
     [
-        ("keyType", {"key_type": 1}),
         ("kind", {"kind": 0}),
         ("ratedImportW", {"import_w": 0}),
         ("ratedExportW", {"export_w": 0}),
@@ -90,9 +88,18 @@ def test_assign_meter__beyond_an_enum__reverts_without_data(market, changed):
     assert caught.value.data == b""
 
 
-def test_assign_meter__p256_key__is_refused_for_now(market):
-    with reverts(errors.InvalidMeter, meterId=METER, field="keyType"):
-        assign(market, key_type=1)
+def test_assign_meter__p256_key__is_kept_by_its_address_and_its_curve(market):
+    key = P256.address(KEY)
+    assign(market, key=key, key_type=P256)
+    assert market.chain.view("Registry", "meterOf", METER)[:2] == (key, P256)
+    assert market.chain.view("Registry", "meterOfKey", key) == METER
+
+
+def test_assign_meter__p256_key_of_another_meter__reverts(market, actors):
+    key = P256.address(KEY)
+    assign(market, key=key, key_type=P256)
+    with reverts(errors.KeyInUse, key=key, meterId=METER):
+        assign(market, meter_id=meter_id_bytes("m-2"), owner=actors.consumer.address, key=key, key_type=P256)
 
 
 def test_assign_meter__id_taken__reverts(market):
@@ -237,7 +244,7 @@ def test_replace_meter__another_meters_key__reverts(market, actors):
 
 def test_replace_meter__zero_key__reverts(market, actors):
     meter = market.meter("m-1", actors.producer)
-    args = (METER, ZERO, meter.import_wh, meter.export_wh, 0, 0)
+    args = (METER, ZERO, 0, meter.import_wh, meter.export_wh, 0, 0)
     with reverts(errors.InvalidMeter, meterId=METER, field="key"):
         market.chain.send(actors.distributor, Call("Registry", "replaceMeter", args))
 
@@ -266,6 +273,7 @@ def test_replace_meter__growth_up_to_the_final_registers__is_credited_and_owed(m
         "meterId": METER,
         "oldKey": KeySigner.from_key(meter.key).address,
         "newKey": KeySigner.from_key(KEY).address,
+        "newKeyType": 0,
         "finalImportWh": final[0],
         "finalExportWh": final[1],
         "initialImportWh": 11,

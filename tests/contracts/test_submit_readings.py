@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from busbar import errors
-from busbar.chain import Call, KeySigner
+from busbar.chain import Call
 from busbar.devnet import dev_meter_key
 from busbar.readings import MeterDomain, Reading, SignedReading, digest, meter_id_bytes, sign
 from tests.market import SimulatedMeter, reverts
@@ -350,7 +350,7 @@ def test_reading_digest__of_the_contract__is_the_packages(market, meter):
 def authentic(market, signed):
     reading = signed.reading
     fields = (meter_id_bytes(reading.meter_id), reading.interval_end, reading.import_wh, reading.export_wh)
-    return market.chain.view("Metering", "isAuthentic", (*fields, signed.r, signed.vs))
+    return market.chain.view("Metering", "isAuthentic", (*fields, signed.r, signed.vs), [])
 
 
 def test_is_authentic__signed_by_the_meters_key__whether_it_counts_or_not(market, actors, meter):
@@ -384,8 +384,7 @@ def test_is_authentic__signed_by_another_meter_or_by_nobody__is_not(market, acto
 
 def test_is_authentic__meter_replaced__only_the_new_devices_key_counts(market, actors, meter):
     old, new = meter.read(export_wh=10), dev_meter_key(900)
-    args = (METER, KeySigner.from_key(new).address, meter.import_wh, meter.export_wh, 0, 0)
-    market.chain.send(actors.distributor, Call("Registry", "replaceMeter", args))
+    market.replace_meter(meter, new, (meter.import_wh, meter.export_wh), (0, 0))
     assert not authentic(market, old)
     assert authentic(market, SimulatedMeter(market, "m-1", new, 0, 0).read(export_wh=1))
 

@@ -36,4 +36,33 @@ contract AccountsProof is Proof {
         assert(Accounts.unpack(credited).energy == before + energy);
         assert((credited ^ word) & ~_ENERGY_FIELD == 0);
     }
+
+    /// @notice What entering does to a word as it is, is what it would do to the word taken apart.
+    function check_wordFunctions__are_those_of_the_fields(
+        uint256 word,
+        uint256 energy,
+        uint256 money,
+        uint256 epoch,
+        uint256 order,
+        uint256 added,
+        uint256 nonce
+    ) external pure {
+        CHEATS.assume(word < 1 << 255 && epoch <= Accounts.MAX_EPOCH && order < 1 << 42 && nonce < 1 << 32);
+        Accounts.Account memory a = Accounts.unpack(word);
+        CHEATS.assume(energy <= Accounts.MAX_ENERGY && a.energy + energy <= Accounts.MAX_ENERGY);
+        CHEATS.assume(money <= Accounts.MAX_MONEY && a.money + money <= Accounts.MAX_MONEY);
+        CHEATS.assume(added < 1 << 7);
+
+        uint256 grown = Accounts.plus(word, energy, money);
+        assert(Accounts.minus(grown, energy, money) == word);
+        (a.energy, a.money) = (a.energy + energy, a.money + money);
+        assert(grown == Accounts.pack(a));
+
+        uint256 entered = Accounts.withMore(Accounts.withFirst(Accounts.withEpoch(grown, epoch), order), added);
+        (a.epoch, a.first, a.count) = (epoch, order, added);
+        assert(entered == Accounts.pack(a));
+
+        a.nonce = nonce;
+        assert(Accounts.withNonce(entered, nonce) == Accounts.pack(a));
+    }
 }

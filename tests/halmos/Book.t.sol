@@ -55,6 +55,29 @@ contract BookProof is Proof {
         assert(_books[0].words[_pageAt(side, tick)] == (epoch << _TAG_SHIFT) | (quantityWh << _pageShift(tick)));
     }
 
+    /// @notice A tick that cannot hold an order says so and is as before; one that can holds the sum.
+    function check_add__beyond_what_a_tick_holds__changes_nothing(
+        uint256 leaf,
+        uint256 page,
+        uint256 epoch,
+        uint256 side,
+        uint256 index,
+        uint256 quantityWh
+    ) external {
+        CHEATS.assume(epoch < 1 << 27);
+        uint256 tick;
+        (side, tick, quantityWh) = _order(side, index, quantityWh);
+        CHEATS.assume(leaf >> _TAG_SHIFT == epoch);
+        _books[0].words[_leafAt(side, tick)] = leaf;
+        _books[0].words[_pageAt(side, tick)] = page;
+        uint256 volume = _books[0].volumeAt(epoch, side, tick) + quantityWh;
+        uint256 overfull = _books[0].add(epoch, side, tick, quantityWh);
+        assert(overfull == (volume < 1 << 38 ? 0 : volume));
+        if (overfull == 0) return;
+        assert(_books[0].words[_leafAt(side, tick)] == leaf);
+        assert(_books[0].words[_pageAt(side, tick)] == page);
+    }
+
     /// @notice Adding volume to live words adds it to one lane of each, and nothing else happens to them.
     function check_add__to_a_live_word__adds_at_its_lane(
         uint256 leaf,
@@ -73,7 +96,7 @@ contract BookProof is Proof {
         CHEATS.assume((page & _LANES_MASK) + inPage <= _LANES_MASK);
         _books[0].words[_leafAt(side, tick)] = leaf;
         _books[0].words[_pageAt(side, tick)] = page;
-        _books[0].add(epoch, side, tick, quantityWh);
+        CHEATS.assume(_books[0].add(epoch, side, tick, quantityWh) == 0);
         unchecked {
             assert(_books[0].words[_leafAt(side, tick)] == leaf + (quantityWh << _leafShift(tick)));
             assert(_books[0].words[_pageAt(side, tick)] == page + inPage);
@@ -116,7 +139,7 @@ contract BookProof is Proof {
         _books[0].words[_leafAt(side, tick)] = leaf;
         uint256 there = _books[0].volumeAt(epoch, side, tick);
         uint256 beside = _books[0].volumeAt(epoch, side, other);
-        _books[0].add(epoch, side, tick, quantityWh);
+        CHEATS.assume(_books[0].add(epoch, side, tick, quantityWh) == 0);
         assert(_books[0].volumeAt(epoch, side, tick) == there + quantityWh);
         assert(_books[0].volumeAt(epoch, side, other) == beside);
     }

@@ -17,6 +17,14 @@ contract OrderCodecProof is Proof {
         assert(side_ == side && tick_ == tick && quantityWh_ == quantityWh);
     }
 
+    /// @notice An order is valid if its tick and quantity are within their limits and no other bit is set.
+    function check_isValid__says_what_the_limits_say(uint256 order, uint256 minimum, uint256 maximum) external pure {
+        CHEATS.assume(order < 1 << 48 && minimum <= maximum && maximum < 1 << 24);
+        (, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
+        bool within = tick >= 1 && quantityWh >= minimum && quantityWh <= maximum;
+        assert(OrderCodec.isValid(order, minimum, maximum) == (within && order < 1 << 35));
+    }
+
     /// @notice Cancelling takes the quantity out of an order and leaves everything else in it.
     function check_cancelled__takes_out_the_quantity_alone(uint256 order) external pure {
         uint256 left = OrderCodec.cancelled(order);

@@ -9,6 +9,7 @@ from functools import cache
 
 from eth_utils.crypto import keccak
 
+from busbar import errors
 from busbar.chain import load_artifact, split_tuple
 
 
@@ -78,6 +79,13 @@ def events(contract: str) -> dict[str, Event]:
             topic = keccak(text=f"{entry['name']}({','.join(types)})")
             found[entry["name"]] = Event(topic, indexed, types, data_types)
     return found
+
+
+def refusal(name: str, values) -> bytes:
+    """Revert data of a custom error."""
+    signature = getattr(errors, name).signature
+    types = tuple(kind for kind in signature[signature.index("(") + 1 : -1].split(",") if kind)
+    return keccak(text=signature)[:4] + encode(types, values)
 
 
 def _type(parameter) -> str:

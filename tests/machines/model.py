@@ -11,15 +11,20 @@ contract's error and every one of its values, having changed nothing: all checks
 Energy in micro-Wh or Wh, money in money units, tokens in wei, times in seconds of chain time; addresses have checksums.
 """
 
+import statistics
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
 from busbar import clearing
 from busbar.clearing import Result
 from busbar.orders import Order, Side
-from tests.machines.abi import encode
+from busbar.signing import Bundle
+from tests.machines.abi import encode, refusal
 
 ENERGY, MONEY = 0, 1
 UNKNOWN, ACTIVE, SUSPENDED = 0, 1, 2
@@ -37,6 +42,10 @@ WH_WEI = 10**15
 ENERGY_UNIT_WEI = 10**9
 MAX_UNITS = ((1 << 60) - 1, (1 << 76) - 1)
 """Most energy and most money the market holds."""
+LATE_S = 7 * 86_400
+"""How long after its replacement a device's readings are recorded."""
+MAX_OPERATORS = 15
+MAX_DATUM = 2**95 - 1
 MAX_ALLOWANCE = 2**256 - 1
 
 PERIOD, GRACE = 96, 4
@@ -79,6 +88,8 @@ RESTRICTED = {
     ("Metering", "replaceMeter"): "registry",
     ("Metering", "closeMeter"): "registry",
     ("OracleClient", "fulfillEnergyData"): "oracle operator",
+    ("OracleClient", "setOperator"): "admin",
+    ("OracleClient", "setPanel"): "admin",
 }
 """Who may do what, after market_design.md section 5 and the manuals."""
 
@@ -119,6 +130,8 @@ class Account:
     zone: int = 0
     free: list[int] = field(default_factory=lambda: [0, 0])
     escrow: list[int] = field(default_factory=lambda: [0, 0])
+    nonce: int = 0
+    """Lowest that a signed message may still use."""
     epoch: int = 0
     orders: list[Entered] = field(default_factory=list)
     """Of the newest epoch in which it entered any, cancelled ones included; booked when that epoch ends."""
@@ -180,8 +193,19 @@ class Participant:
 
 
 @dataclass(slots=True)
+class Former:
+    """A device that was replaced."""
+
+    newest: tuple[int, int, int]
+    """Its newest reading: interval end, import, export."""
+    final: tuple[int, int, int]
+    """When it was replaced, and its final registers."""
+
+
+@dataclass(slots=True)
 class Meter:
     key: str
+    key_type: int
     status: int
     kind: int
     source: int
@@ -196,6 +220,8 @@ class Meter:
     """Registers at which this device began to count."""
     earlier: tuple[int, int] = (0, 0)
     """Growth of the devices before it."""
+    former: dict[str, Former] = field(default_factory=dict)
+    """The devices before it, by the address of their key."""
 
     def growth(self, direction: int) -> int:
         return self.earlier[direction] + self.registers[direction] - self.opened[direction]
@@ -229,10 +255,25 @@ class Request:
     status: int
     block: int
     subject: bytes
+    quorum: int
+    answers: list[tuple[str, int]] = field(default_factory=list)
+    """(operator, value) in the order they came."""
+
+    @property
+    def median(self) -> int:
+        """The middle one of the answers that made the quorum."""
+        return statistics.median_low(value for _, value in self.answers[: self.quorum])
+
+
+@dataclass(slots=True)
+class Operator:
+    asked: int = 0
+    answered: int = 0
+    outliers: int = 0
 
 
 class Reading(NamedTuple):
-    """As `IMetering.SignedReading`."""
+    """As `IMetering.SignedReading`, with the public key that comes beside it."""
 
     meter: bytes
     interval_end: int
@@ -240,6 +281,12 @@ class Reading(NamedTuple):
     export_wh: int
     r: bytes
     vs: bytes
+    public_key: tuple[bytes, ...] = ()
+    """x and y of a P-256 key."""
+
+    @property
+    def entry(self) -> tuple:
+        return self[:6]
 
 
 class Taken(NamedTuple):
@@ -295,6 +342,10 @@ class Model:
         self.totals = [0, 0]
         self.dust = [0, 0]
         self.donated_wei = [0, 0]
+        self.signed: set[tuple] = set()
+        """What accounts signed: kind of message, its fields as the contract takes them, signature."""
+        self.batches: dict[bytes, list[tuple[Bundle, bool]]] = {}
+        """Batches of bundles as handed in; and whether each was signed by its account as it stands there."""
         # tokens, by asset
         self.tokens = (Token(), Token())
         self.plainly_minted_wei = 0
@@ -311,9 +362,13 @@ class Model:
         self.signers: dict[Reading, str] = {}
         """Whose key signed a reading, and for this market."""
         # OracleClient
-        self.requests: list[Request] = []
+        self.requests: dict[bytes, Request] = {}
+        self.asked: dict[str, int] = defaultdict(int)
         self.pending: list[bytes] = []
         self.data: dict[bytes, tuple[int, int, bytes]] = {}
+        self.panel: list[str] = []
+        self.quorum, self.tolerance_bp = 1, 1_000
+        self.operators: dict[str, Operator] = defaultdict(Operator)
 
     # ------------------------------------------------------------------------- time
 
@@ -459,6 +514,18 @@ class Model:
         if good:
             self.token(contract).nonces[sender] += 1
 
+    @verb("Trading", "depositWithPermitFor")
+    def deposit_with_permit_for(
+        self, _: str, owner: str, asset: int, wei: int, deadline: int, v: int, r: bytes, s: bytes
+    ) -> None:
+        contract = ("GridToken", "BahtToken")[asset]
+        if self.now > deadline:
+            raise Refused("ERC2612ExpiredSignature", deadline)
+        if not self._is_signed(contract, (owner, self.at["Trading"], wei, deadline, v, r, s)):
+            raise Refused("ERC2612InvalidSigner")
+        self._deposit(owner, asset, wei, wei)
+        self.token(contract).nonces[owner] += 1
+
     def _deposit(self, sender: str, asset: int, wei: int, permitted: int | None) -> None:
         self._require_active(sender)
         units = self._to_units(asset, wei)
@@ -476,6 +543,19 @@ class Model:
 
     @verb("Trading", "withdraw")
     def withdraw(self, sender: str, asset: int, wei: int, to: str) -> None:
+        self._withdraw(sender, asset, wei, to, None)
+
+    @verb("Trading", "withdrawFor")
+    def withdraw_for(
+        self, _: str, owner: str, asset: int, wei: int, to: str, nonce: int, deadline: int, signature: bytes
+    ) -> None:
+        if self.now > deadline:
+            raise Refused("DeadlinePassed", deadline)
+        self._require_signed(owner, "Withdraw", asset, wei, to, nonce, deadline, signature)
+        self._require_usable(owner, nonce)
+        self._withdraw(owner, asset, wei, to, nonce)
+
+    def _withdraw(self, sender: str, asset: int, wei: int, to: str, nonce: int | None) -> None:
         if to == ZERO:
             raise Refused("ZeroAddress")
         units = self._to_units(asset, wei)
@@ -483,6 +563,8 @@ class Model:
         if units > account.free[asset]:
             raise Refused("InsufficientFree", sender, asset, account.free[asset], units)
         self._write_down(account)
+        if nonce is not None:
+            self._use_nonce(sender, nonce)
         account.free[asset] -= units
         self.totals[asset] -= units
         self.tokens[asset].move(self.at["Trading"], to, wei)
@@ -522,36 +604,118 @@ class Model:
         if not packed:
             raise Refused("NoOrders")
         self._require_active(sender)
+        zone = self.accounts[sender].zone
+        if self.zones[zone].paused:
+            raise Refused("ZonePaused", zone)
+        self._require_admissible(sender, packed)
+        self._clear_if_due(zone)
+        first = self._place(sender, packed)
+        self._log("Trading", "OrdersEntered", sender, self.epoch, zone, first, tuple(packed))
+        return order_id(sender, self.epoch, first)
+
+    def _own_orders(self, account: Account) -> int:
+        return len(account.orders) if account.epoch == self.epoch else 0
+
+    def _counted(self, zone: Zone) -> int:
+        return zone.counted if zone.epoch == self.epoch and not zone.cleared else 0
+
+    def _require_admissible(self, sender: str, packed: list[int]) -> None:
         account = self.accounts[sender]
-        zone = self.zones[account.zone]
-        if zone.paused:
-            raise Refused("ZonePaused", account.zone)
-        mine = len(account.orders) if account.epoch == self.epoch else 0
+        zone, mine = self.zones[account.zone], self._own_orders(account)
         if mine + len(packed) > MAX_ORDERS:
             raise Refused("TooManyOrders", sender, mine + len(packed))
-        already = zone.counted if zone.epoch == self.epoch and not zone.cleared else 0
         counted = len(packed) - (mine == 0)
-        if counted and zone.cap and already + counted > zone.cap:
+        if counted and zone.cap and self._counted(zone) + counted > zone.cap:
             raise Refused("EpochFull", account.zone, self.epoch, zone.cap)
-        entered = [self._unpack(word) for word in packed]
-        needed = [sum(units) for units in zip(*map(_escrow, entered), strict=True)]
+        needed = self._needed(packed)
         for asset in (ENERGY, MONEY):
             if needed[asset] > account.free[asset]:
                 raise Refused("InsufficientFree", sender, asset, account.free[asset], needed[asset])
 
-        self._clear_if_due(account.zone)
-        if account.epoch != self.epoch or mine == 0:
+    def _needed(self, packed: list[int]) -> list[int]:
+        return [sum(units) for units in zip(*[_escrow(self._unpack(word)) for word in packed], strict=True)]
+
+    def _place(self, sender: str, packed: list[int]) -> int:
+        """Books orders that may enter; gives the index of the first."""
+        account = self.accounts[sender]
+        zone, mine, needed = self.zones[account.zone], self._own_orders(account), self._needed(packed)
+        if mine == 0:
             account.epoch, account.orders = self.epoch, []
         account.listed = True
-        account.orders += entered
+        account.orders += [self._unpack(word) for word in packed]
         for asset in (ENERGY, MONEY):
             account.free[asset] -= needed[asset]
             account.escrow[asset] += needed[asset]
-        if zone.epoch != self.epoch or zone.cleared:
-            zone.epoch, zone.cleared = self.epoch, False
-        zone.counted = already + counted
-        self._log("Trading", "OrdersEntered", sender, self.epoch, account.zone, mine, tuple(packed))
-        return order_id(sender, self.epoch, mine)
+        counted = self._counted(zone) + len(packed) - (mine == 0)
+        zone.epoch, zone.cleared, zone.counted = self.epoch, False, counted
+        return mine
+
+    # ------------------------------------------------------------------------- Trading: signed messages
+
+    @verb("Trading", "enterBundles")
+    def enter_bundles(self, _: str, zone: int, batch: bytes) -> int:
+        if not self.zones[zone].open:
+            raise Refused("UnknownZone", zone)
+        if self.zones[zone].paused:
+            raise Refused("ZonePaused", zone)
+        self._clear_if_due(zone)
+        entered = 0
+        for bundle, signed in self.batches[batch]:
+            try:
+                self._enter_bundle(zone, bundle, signed)
+                entered += 1
+            except Refused as problem:
+                reason = refusal(problem.name, problem.values)
+                self._log("Trading", "BundleSkipped", bundle.account, bundle.nonce, reason)
+        return entered
+
+    def _enter_bundle(self, zone: int, bundle: Bundle, signed: bool) -> None:
+        account, packed = self.accounts[bundle.account], [order.pack() for order in bundle.orders]
+        self._require_active(bundle.account)
+        if account.zone != zone:
+            raise Refused("OtherZone", bundle.account, account.zone, zone)
+        if not bundle.first_epoch <= self.epoch <= bundle.last_epoch:
+            raise Refused("OutsideEpochs", self.epoch, bundle.first_epoch, bundle.last_epoch)
+        self._require_usable(bundle.account, bundle.nonce)
+        self._require_admissible(bundle.account, packed)
+        if not signed or bundle.zone != zone:
+            raise Refused("BadSignature", bundle.account)
+        first = self._place(bundle.account, packed)
+        account.nonce = bundle.nonce + 1
+        place = self.epoch << 48 | zone << 40 | first << 32 | bundle.nonce
+        if len(packed) == 1:
+            self._log("Trading", "SignedOrderEntered", bundle.account, place << 48 | packed[0])
+        else:
+            orders = b"".join(word.to_bytes(6, "big") for word in packed)
+            self._log("Trading", "BundleEntered", bundle.account, place, orders)
+
+    @verb("Trading", "cancelUpTo")
+    def cancel_up_to(self, sender: str, nonce: int) -> None:
+        self._require_usable(sender, nonce)
+        self._use_nonce(sender, nonce)
+
+    @verb("Trading", "cancelUpToFor")
+    def cancel_up_to_for(self, _: str, account: str, nonce: int, signature: bytes) -> None:
+        self._require_signed(account, "CancelUpTo", nonce, signature)
+        self.cancel_up_to(account, nonce)
+
+    @verb("Trading", "setContractWallet")
+    def set_contract_wallet(self, sender: str, enabled: bool) -> None:
+        # Nobody here is a contract, so there is nobody to ask.
+        self._log("Trading", "ContractWalletSet", sender, enabled)
+
+    def _require_signed(self, account: str, kind: str, *fields: object) -> None:
+        if (account, kind, *fields) not in self.signed:
+            raise Refused("BadSignature", account)
+
+    def _require_usable(self, account: str, nonce: int) -> None:
+        lowest = self.accounts[account].nonce
+        if nonce < lowest or nonce == 2**32 - 1:
+            raise Refused("InvalidNonce", account, nonce, lowest)
+
+    def _use_nonce(self, account: str, nonce: int) -> None:
+        self.accounts[account].nonce = nonce + 1
+        self._log("Trading", "NonceUsed", account, nonce)
 
     def _unpack(self, word: int) -> Entered:
         if word >> 35:
@@ -562,10 +726,19 @@ class Model:
 
     @verb("Trading", "cancelOrder")
     def cancel_order(self, sender: str, number: int) -> None:
-        index, epoch = number >> 160 & 255, number >> 168
-        account = self.accounts[sender]
         if number & (1 << 160) - 1 != int(sender, 16):
             raise Refused("NotOrderOwner", number, sender)
+        self._cancel(sender, number, None)
+
+    @verb("Trading", "cancelOrderFor")
+    def cancel_order_for(self, _: str, number: int, packed: int, signature: bytes) -> None:
+        owner = to_checksum_address((number & (1 << 160) - 1).to_bytes(20, "big"))
+        self._require_signed(owner, "CancelOrder", number, packed, signature)
+        self._cancel(owner, number, packed)
+
+    def _cancel(self, sender: str, number: int, expected: int | None) -> None:
+        index, epoch = number >> 160 & 255, number >> 168
+        account = self.accounts[sender]
         if epoch != self.epoch or account.epoch != epoch or index >= len(account.orders):
             raise Refused("OrderNotOpen", number)
         if self.now + self.cancel_cutoff >= self.epoch_start(epoch + 1):
@@ -573,6 +746,8 @@ class Model:
         entered = account.orders[index]
         if entered.quantity_wh == 0:
             raise Refused("OrderNotOpen", number)
+        if expected is not None and expected != entered.pack():
+            raise Refused("OtherOrder", number, entered.pack(), expected)
         locked = _escrow(entered)
         self._log("Trading", "OrderCancelled", sender, epoch, account.zone, index, entered.pack())
         entered.quantity_wh = 0
@@ -700,7 +875,6 @@ class Model:
         if len(participant.meters) >= MAX_METERS:
             raise Refused("TooManyMeters", owner, MAX_METERS)
         for wrong, name in (
-            (key_type != 0, "keyType"),
             (kind == 0, "kind"),
             (import_w == 0, "ratedImportW"),
             ((kind == PROSUMER) != (export_w != 0), "ratedExportW"),
@@ -714,18 +888,19 @@ class Model:
         participant.meters.append(meter_id)
         registers = (import_wh, export_wh)
         self.meters[meter_id] = Meter(
-            key, ACTIVE, kind, source, self.now, owner, (import_w, export_w), self.now, registers, registers
+            key, key_type, ACTIVE, kind, source, self.now, owner, (import_w, export_w), self.now, registers, registers
         )
         self._log("Registry", "MeterAssigned", meter_id, owner, config)
         self._log("Metering", "RegisterOpened", meter_id, self.now, import_wh, export_wh)
 
     @verb("Registry", "replaceMeter")
-    def replace_meter(self, _: str, meter_id: bytes, key: str, *registers: int) -> None:
+    def replace_meter(self, _: str, meter_id: bytes, key: str, key_type: int, *registers: int) -> None:
         meter = self._active_meter(meter_id)
         final, initial = registers[:2], registers[2:]
         self._require_key(key, meter_id)
         if final[0] < meter.registers[0] or final[1] < meter.registers[1]:
             raise Refused("FinalRegisterTooLow", meter_id, *meter.registers)
+        _require_registers(meter_id, *final)
         _require_registers(meter_id, *initial)
         growth = (final[0] - meter.registers[0], final[1] - meter.registers[1])
         parked = self._implausible(meter, self.now - meter.interval_end, growth)
@@ -733,8 +908,10 @@ class Model:
         old_key = meter.key
         self.keys[key] = meter_id
         meter.earlier = tuple(e + f - o for e, f, o in zip(meter.earlier, final, meter.opened, strict=True))
+        meter.former[old_key] = Former((meter.interval_end, *meter.registers), (self.now, *final))
+        meter.key_type = key_type
         meter.key, meter.interval_end, meter.registers, meter.opened = key, self.now, initial, initial
-        self._log("Registry", "MeterReplaced", meter_id, old_key, key, *registers)
+        self._log("Registry", "MeterReplaced", meter_id, old_key, key, key_type, *registers)
         self._log("Metering", "RegisterOpened", meter_id, self.now, *initial)
         self._book_growth(meter_id, growth, parked)
         self._log_mint(growth[1] - parked[1])
@@ -760,21 +937,33 @@ class Model:
     # ------------------------------------------------------------------------- Metering: readings
 
     @verb("Metering", "submitReadings")
-    def submit_readings(self, _: str, readings: list[Reading]) -> int:
-        if not readings:
+    def submit_readings(self, _: str, entries: list[tuple], keys: list[tuple[bytes, bytes]]) -> int:
+        if not entries:
             raise Refused("NoReadings")
-        judged = self._judge([Reading(*reading) for reading in readings])
+        if len(keys) > len(entries):
+            raise Refused("TooManyKeys", len(keys), len(entries))
+        of_each = [()] * (len(entries) - len(keys)) + keys
+        judged = self._judge([Reading(*entry, key) for entry, key in zip(entries, of_each, strict=True)])
         self._require_room(self._bookings(judged))
         return self._take(judged)
 
     def _judge(self, readings: list[Reading]) -> list[tuple[Reading, int, Taken | None]]:
-        """(reading, reason to skip it, what it does) of each, the earlier ones of the batch being in force already."""
+        """(reading, reason to skip it, what it does) of each, the earlier ones of the batch being in force already.
+
+        One that is neither skipped nor does anything is a late one, to be recorded.
+        """
+        former = {(m, key): device.newest for m, meter in self.meters.items() for key, device in meter.former.items()}
         newest = {m: (meter.interval_end, *meter.registers) for m, meter in self.meters.items()}
         judged = []
         for reading in readings:
             reason = self._skip_reason(reading, newest.get(reading.meter))
             taken = None
-            if reason == 0:
+            if reason == 4 and self.meters[reading.meter].former:
+                signer = self.signers.get(reading)
+                reason = self._late_reason(reading, former.get((reading.meter, signer)))
+                if reason == 0:
+                    former[(reading.meter, signer)] = reading[1:4]
+            elif reason == 0:
                 end, *registers = newest[reading.meter]
                 growth = (reading.import_wh - registers[0], reading.export_wh - registers[1])
                 meter = self.meters[reading.meter]
@@ -798,6 +987,21 @@ class Model:
         if max(reading.import_wh, reading.export_wh) > MAX_REGISTER_WH:
             return 7
         return 0 if self.signers.get(reading) == meter.key else 6
+
+    def _late_reason(self, reading: Reading, newest: tuple[int, int, int] | None) -> int:
+        """Why a reading that is not newer is skipped, or 0 if it is to be recorded as a replaced device's."""
+        if newest is None:
+            return 4
+        replaced_at, *final = self.meters[reading.meter].former[self.signers[reading]].final
+        if reading.interval_end > replaced_at:
+            return 6
+        if self.now > replaced_at + LATE_S:
+            return 8
+        if reading.interval_end <= newest[0]:
+            return 4
+        if reading.import_wh < newest[1] or reading.export_wh < newest[2]:
+            return 5
+        return 9 if reading.import_wh > final[0] or reading.export_wh > final[1] else 0
 
     def _implausible(self, meter: Meter, elapsed: int, growth: tuple[int, int]) -> tuple[int, int]:
         """The growth that is more than rated power x time x 1.1 allows."""
@@ -828,6 +1032,10 @@ class Model:
     def _take(self, judged) -> int:
         accepted = minted = 0
         for reading, reason, taken in judged:
+            if taken is None and reason == 0:
+                self.meters[reading.meter].former[self.signers[reading]].newest = reading[1:4]
+                self._log("Metering", "LateReadingRecorded", *reading[:4])
+                continue
             if taken is None:
                 self._log("Metering", "ReadingSkipped", reading.meter, reading.interval_end, reason)
                 continue
@@ -969,30 +1177,82 @@ class Model:
             raise Refused("UnknownMeter", subject)
         if sum(self._pending_request(n).requester == sender for n in self.pending) == MAX_PENDING:
             raise Refused("TooManyRequests", sender, MAX_PENDING)
-        self.requests.append(Request(sender, kind, PENDING, self.block, subject))
-        number = len(self.requests).to_bytes(32, "big")
+        number = keccak(bytes.fromhex(sender[2:]) + self.asked[sender].to_bytes(32, "big"))
+        self.asked[sender] += 1
+        self.requests[number] = Request(sender, kind, PENDING, self.block, subject, self.quorum if kind == DATUM else 0)
+        if kind == DATUM:
+            for operator in self.panel:
+                self.operators[operator].asked += 1
         self.pending.append(number)
         self._log("OracleClient", "EnergyDataRequested", number, sender, kind, subject)
         return number
 
     @verb("OracleClient", "fulfillEnergyData")
     def fulfill_energy_data(self, sender: str, number: bytes, data: bytes) -> None:
-        request = self._pending_request(number)
+        request = self.requests.get(number)
+        if request is None or request.kind == METER or request.status != FULFILLED:
+            request = self._pending_request(number)
         if self.block > request.block + TIMEOUT_BLOCKS:
             raise Refused("RequestExpired", number, request.block + TIMEOUT_BLOCKS)
-        judged = None
-        if request.kind == METER:
-            judged = self._judge_delivered(number, request.subject, data)
+        if request.kind == DATUM:
+            self._answer(sender, number, request, int.from_bytes(data, "big", signed=True))
+            return
+        judged = self._judge_delivered(number, request.subject, data)
         self._close(number, FULFILLED)
         self._log("OracleClient", "EnergyDataFulfilled", number, sender, request.subject, data)
-        if judged is None:
-            self.data[request.subject] = (int.from_bytes(data, "big", signed=True), self.now, number)
+        self._take(judged)
+
+    def _answer(self, sender: str, number: bytes, request: Request, value: int) -> None:
+        if sender not in self.panel:
+            raise Refused("NotOnPanel", sender)
+        if not -MAX_DATUM - 1 <= value <= MAX_DATUM:
+            raise Refused("DatumOutOfRange", number, value)
+        if len(request.answers) == MAX_OPERATORS:
+            raise Refused("TooManyAnswers", number, MAX_OPERATORS)
+        if sender in dict(request.answers):
+            raise Refused("AnsweredAlready", number, sender)
+        request.answers.append((sender, value))
+        self.operators[sender].answered += 1
+        self._log("OracleClient", "DatumAnswered", number, sender, value)
+        unjudged = request.answers[request.quorum :][-1:]
+        if len(request.answers) == request.quorum:
+            unjudged = request.answers
+            self._close(number, FULFILLED)
+            self.data[request.subject] = (request.median, self.now, number)
+            shown = request.median.to_bytes(32, "big", signed=True)
+            self._log("OracleClient", "EnergyDataFulfilled", number, sender, request.subject, shown)
+        for operator, answer in unjudged:
+            if abs(answer - request.median) * 10_000 > abs(request.median) * self.tolerance_bp:
+                self.operators[operator].outliers += 1
+                self._log("OracleClient", "DatumOutlier", number, operator, answer, request.median)
+
+    @verb("OracleClient", "setOperator")
+    def set_operator(self, _: str, operator: str, active: bool) -> None:
+        if active == (operator in self.panel):
+            raise Refused("PanelUnchanged", operator, active)
+        if active:
+            if len(self.panel) == MAX_OPERATORS:
+                raise Refused("TooManyOperators", MAX_OPERATORS)
+            self.panel.append(operator)
         else:
-            self._take(judged)
+            if len(self.panel) - 1 < self.quorum:
+                raise Refused("InvalidQuorum", self.quorum, len(self.panel) - 1)
+            _remove(self.panel, operator)
+        self._log("OracleClient", "OperatorSet", operator, active)
+
+    @verb("OracleClient", "setPanel")
+    def set_panel(self, _: str, quorum: int, tolerance_bp: int) -> None:
+        if quorum % 2 == 0 or quorum > len(self.panel):
+            raise Refused("InvalidQuorum", quorum, len(self.panel))
+        if tolerance_bp > 10_000:
+            raise Refused("InvalidTolerance", tolerance_bp, 10_000)
+        self.quorum, self.tolerance_bp = quorum, tolerance_bp
+        self._log("OracleClient", "PanelSet", quorum, tolerance_bp)
 
     def _judge_delivered(self, number: bytes, subject: bytes, data: bytes):
         words = [data[i : i + 32] for i in range(0, len(data), 32)]
-        reading = Reading(words[0], *(int.from_bytes(word, "big") for word in words[1:4]), *words[4:])
+        numbers = (int.from_bytes(word, "big") for word in words[1:4])
+        reading = Reading(words[0], *numbers, *words[4:6], tuple(words[6:]))
         if reading.meter != subject:
             raise Refused("WrongMeter", number, subject, reading.meter)
         judged = self._judge([reading])
@@ -1019,18 +1279,14 @@ class Model:
             self._log("OracleClient", "RequestTimedOut", number)
 
     def _pending_request(self, number: bytes) -> Request:
-        index = int.from_bytes(number, "big") - 1
-        status = self.requests[index].status if 0 <= index < len(self.requests) else 0
+        status = self.requests[number].status if number in self.requests else 0
         if status != PENDING:
             raise Refused("RequestNotPending", number, status)
-        return self.requests[index]
+        return self.requests[number]
 
     def _close(self, number: bytes, status: int) -> None:
-        self.requests[int.from_bytes(number, "big") - 1].status = status
-        # As OpenZeppelin's set removes: the last takes the place.
-        index, last = self.pending.index(number), self.pending.pop()
-        if index < len(self.pending):
-            self.pending[index] = last
+        self.requests[number].status = status
+        _remove(self.pending, number)
 
     def check_upkeep(self, zone: int = 1, offset: int = 0, limit: int = UPKEEP_BATCH) -> tuple[bool, bytes]:
         if self.is_due(zone):
@@ -1075,7 +1331,7 @@ class Model:
         for address in addresses:
             a = self.accounts[address]
             open_count = len(a.orders) if a.epoch == self.epoch else 0
-            views.append((a.status, a.zone, a.epoch, open_count, 0, *a.free, *a.escrow))
+            views.append((a.status, a.zone, a.epoch, open_count, a.nonce, *a.free, *a.escrow))
         return views
 
     def order_views(self, address: str) -> list[tuple]:
@@ -1137,6 +1393,13 @@ class Model:
         """Growth that counts, Wh: what registers grew by, without what is parked or was rejected."""
         out = sum(parked.energy[direction] for parked in self.parked if parked.status != RELEASED)
         return sum(meter.growth(direction) for meter in self.meters.values()) - out
+
+
+def _remove(members: list, member: object) -> None:
+    """As OpenZeppelin's set removes: the last takes the place."""
+    index, last = members.index(member), members.pop()
+    if index < len(members):
+        members[index] = last
 
 
 for _contract in ("GridToken", "BahtToken"):

@@ -9,7 +9,6 @@ from busbar.clearing import LongSide
 from tests.machines.machine import BAHT, MarketMachine
 from tests.machines.model import ENERGY, MAX_IMPORT, MAX_REGISTER_WH, MONEY, WAITING, WH, Refused
 from tests.machines.test_market_revm import RevmMachine
-from tests.machines.worlds import address_of
 
 CONSUMERS_METER = b"meter-3".ljust(32, b"\0")
 PRODUCERS_METER = b"meter-0".ljust(32, b"\0")
@@ -28,11 +27,16 @@ def machine():
 def test_submit_readings__import_ledger_filled_by_a_mistaken_release__whole_batch_is_refused(machine):
     """A reading that overflows its owner's ledger is not skipped, as the manual says of bad entries: the batch reverts.
 
-    It takes a distributor who mistypes a final register and then releases the growth; it lasts until the period ends.
+    It takes a distributor who mistypes as many final registers as the ledger holds and releases each growth; it lasts
+    until the period ends.
     """
-    final_wh = machine.m.meters[CONSUMERS_METER].registers[0] + MAX_IMPORT
-    assert replace(machine, CONSUMERS_METER, final_wh, initial_wh=5_000_000) is None
-    assert machine.do("distributor", "Metering", "releaseParked", 1) is None
+    filled_wh = 0
+    while filled_wh < MAX_IMPORT:
+        now_wh = machine.m.meters[CONSUMERS_METER].registers[0]
+        final_wh = min(MAX_REGISTER_WH, now_wh + MAX_IMPORT - filled_wh)
+        filled_wh += final_wh - now_wh
+        assert replace(machine, CONSUMERS_METER, final_wh, initial_wh=0) is None
+        assert machine.do("distributor", "Metering", "releaseParked", len(machine.m.parked)) is None
     machine._move(machine.m.now + 3_600)
     good = machine._read(PRODUCERS_METER, "none", "some", machine.m.now, None)
     full = machine._read(CONSUMERS_METER, "some", "none", machine.m.now, None)
@@ -42,14 +46,12 @@ def test_submit_readings__import_ledger_filled_by_a_mistaken_release__whole_batc
     assert submit(machine, full) == 1
 
 
-def test_replace_meter__final_register_no_meter_shows__is_taken_and_parked(machine):
-    """Initial registers above 2**48 Wh are refused, final ones are not: a slip of the hand is parked instead."""
-    assert name(replace(machine, CONSUMERS_METER, MAX_REGISTER_WH + 1, initial_wh=MAX_REGISTER_WH + 1)) == (
-        "RegisterOutOfRange"
-    )
-    assert replace(machine, CONSUMERS_METER, 2**64 - 1, initial_wh=0) is None
+def test_replace_meter__register_no_meter_shows__is_refused_wherever_it_stands(machine):
+    """A slip of the hand in the final registers up to what a meter shows is parked; beyond, it is told at once."""
+    for final_wh, initial_wh in ((MAX_REGISTER_WH + 1, 0), (MAX_REGISTER_WH, MAX_REGISTER_WH + 1), (2**64 - 1, 0)):
+        assert name(replace(machine, CONSUMERS_METER, final_wh, initial_wh=initial_wh)) == "RegisterOutOfRange"
+    assert replace(machine, CONSUMERS_METER, MAX_REGISTER_WH, initial_wh=0) is None
     assert machine.m.parked[0].status == WAITING
-    assert name(machine.do("distributor", "Metering", "releaseParked", 1)) == "ImportOverflow"
     assert machine.do("distributor", "Metering", "rejectParked", 1) is None
 
 
@@ -75,16 +77,13 @@ def test_bid__share_below_a_unit__gets_nothing_and_pays_less_than_a_unit_costs(m
 
 def replace(machine: MarketMachine, meter_id: bytes, final_wh: int, *, initial_wh: int):
     """Another device takes a consumer's meter's place; gives the refusal, if there is one."""
-    key = machine._new_key()
     registers = (final_wh, machine.m.meters[meter_id].registers[1], initial_wh, 0)
-    refused = machine.do("distributor", "Registry", "replaceMeter", meter_id, address_of(key), *registers)
-    if refused is None:
-        machine.devices[meter_id].key = key
-    return refused
+    return machine.do("distributor", "Registry", "replaceMeter", meter_id, *machine._new_key(), *registers)
 
 
 def submit(machine: MarketMachine, *readings):
-    return machine.do("minter", "Metering", "submitReadings", [tuple(reading) for reading in readings])
+    keys = [reading.public_key for reading in readings if reading.public_key]
+    return machine.do("minter", "Metering", "submitReadings", [reading.entry for reading in readings], keys)
 
 
 def name(refused) -> str:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from busbar.chain import load_artifact
 from tests.machines.machine import MarketMachine, Stats
-from tests.machines.worlds import RevmWorld
+from tests.machines.worlds import OUR_CONTRACTS, RevmWorld
 
 EXAMPLES = int(os.environ.get("BUSBAR_MACHINE_EXAMPLES", "240"))
 
@@ -74,6 +75,28 @@ def run(machine: type[RevmMachine], examples: int, first_seed: int, chosen: sett
 @pytest.mark.parametrize(("machine", "share"), [(RevmMachine, 5), (CutoffMachine, 1)])
 def test_market__any_sequence_of_verbs__agrees_with_the_model_and_keeps_every_invariant(machine, share, machine_seed):
     run(machine, max(1, EXAMPLES * share // 6), machine_seed)
+
+
+CALLED_BY_CONTRACTS = {"setAccount", "credit", "openMeter", "closeMeter"}
+"""Verbs for other contracts: the machine tries them as a trespasser, and sees them done inside others."""
+TO_REPLACE_THE_AUTHORITY = {"setAuthority"}
+"""The Authority's own; tests/contracts/test_permissions.py calls it."""
+
+
+def test_machine__in_one_run__does_every_verb_and_comes_to_every_state():
+    Stats.clear()
+    run(RevmMachine, 8 * (BATCH - 1), 4_711)
+    verbs = {
+        entry["name"]
+        for contract in OUR_CONTRACTS
+        for entry in load_artifact(contract)["abi"]
+        if entry["type"] == "function" and entry["stateMutability"] not in ("view", "pure")
+    }
+    assert verbs - CALLED_BY_CONTRACTS - TO_REPLACE_THE_AUTHORITY - set(Stats.done) == set()
+    assert Stats.done["matchOrders"] > 5
+    assert min(Stats.traded, Stats.rationed, Stats.accepted, Stats.parked) > 50
+    assert set(Stats.skipped) == set(range(1, 8)), "every reason to skip a reading"
+    assert len(Stats.refused) > 40
 
 
 def test_seed__named_twice__runs_the_same_steps_twice():

@@ -38,6 +38,9 @@ ROLE_HOLDERS = {
 }
 """Which actor holds which role; the regulator is the administrator."""
 
+OPERATORS = (ROLE_HOLDERS["oracle operator"], "second_operator", "third_operator")
+"""Oracle operators, all on the panel from the start."""
+
 PEOPLE = ("producer", "other_producer", "trader", "consumer", "other_consumer", "newcomer")
 """All but the newcomer are registered from the start."""
 
@@ -97,7 +100,7 @@ class RevmWorld:
     def __init__(self, cancel_cutoff: int = 0) -> None:
         self.evm = EVM(env=Env(cfg=CfgEnv(chain_id=CHAIN_ID)), spec_id="PRAGUE")
         self.addresses: dict[str, str] = {}
-        actors = ("regulator", *ROLE_HOLDERS.values(), *PEOPLE, "outsider")
+        actors = ("regulator", *ROLE_HOLDERS.values(), *OPERATORS[1:], *PEOPLE, "outsider")
         self.keys = {actor: machine_key(actor) for actor in actors}
         self._calldata: dict[tuple[str, str, tuple], bytes] = {}
         self.move_to(GENESIS + 60, 1_000)
@@ -122,6 +125,11 @@ class RevmWorld:
             self._set_up("Authority", "grantRole", ROLES[role], at[contract], 0)
         for role, actor in ROLE_HOLDERS.items():
             self._set_up("Authority", "grantRole", ROLES[role], address_of(self.keys[actor]), 0)
+        for actor in OPERATORS:
+            operator = address_of(self.keys[actor])
+            self._set_up("Authority", "grantRole", ROLES["oracle operator"], operator, 0)
+            self._set_up("OracleClient", "setOperator", operator, True)
+        self._set_up("OracleClient", "setPanel", 1, 1_000)
 
     def _deploy(self, name: str, *args: object) -> str:
         artifact = load_artifact(name)
@@ -188,7 +196,12 @@ class RevmWorld:
 def _parameters() -> Parameters:
     """The development chain's, but without zones, which the machine opens, and with a plain minter."""
     told = Parameters.load(parameters_path("devnet"))
-    roles = told.roles.model_copy(update={"token_minters": [ACTORS.other_distributor.address]})
+    others = [address_of(machine_key(actor)) for actor in OPERATORS[1:]]
+    changed = {
+        "token_minters": [ACTORS.other_distributor.address],
+        "oracle_operators": [ACTORS.oracle_operator.address, *others],
+    }
+    roles = told.roles.model_copy(update=changed)
     return told.model_copy(update={"zones": [], "roles": roles})
 
 
@@ -213,7 +226,7 @@ class AnvilWorld:
             "token_minter": actors.other_distributor,
             "outsider": actors.outsider,
         }
-        self.signers |= {name: KeySigner.from_key(machine_key(name).to_bytes()) for name in PEOPLE}
+        self.signers |= {name: KeySigner.from_key(machine_key(name).to_bytes()) for name in (*OPERATORS[1:], *PEOPLE)}
         self.keys = {name: PrivateKey(bytes(signer.account.key)) for name, signer in self.signers.items()}
         self._by_address = {signer.address: signer for signer in self.signers.values()}
         self._names = {address.lower(): name for name, address in self.addresses.items()}

@@ -34,6 +34,7 @@ BANGKOK = timezone(timedelta(hours=7))
 NOON = datetime(2026, 3, 14, 12, tzinfo=BANGKOK)
 BUYBACK, RETAIL = 220, 431
 RETAIL_UTHB_PER_KWH, BUYBACK_UTHB_PER_KWH, VAT_PERCENT = 4_319_000, 2_200_000, 7
+FT_UTHB_PER_KWH, SERVICE_UTHB = 97_200, 794_194
 EPOCH_S = 900
 UTILITY = "0x" + "e9" * 20
 
@@ -196,14 +197,14 @@ class Market:
         return wh
 
     def participant(self, member: Member) -> ParticipantRow:
-        """A member's row; VAT is on grid import alone."""
+        """A member's row: bills before VAT, and what comes on top of them."""
         account = self.accounts[member.name]
         mine = self.sums[account]
         grid = -(-self.open_wh[account] * RETAIL_UTHB_PER_KWH // 1_000)
         retail = -(-mine["import"] * RETAIL_UTHB_PER_KWH // 1_000)
         buyback = mine["export"] * BUYBACK_UTHB_PER_KWH // 1_000
-        bill = grid + -(-grid * VAT_PERCENT // 100) + -(-(mine["paid"] - mine["earned"]) // 10**12)
-        baseline = retail + -(-retail * VAT_PERCENT // 100) - buyback
+        bill = grid + -(-(mine["paid"] - mine["earned"]) // 10**12)
+        baseline = retail - buyback
         return ParticipantRow(
             account=account,
             name=member.name,
@@ -227,6 +228,11 @@ class Market:
             bill_uthb=bill,
             baseline_bill_uthb=baseline,
             saving_uthb=baseline - bill,
+            grid_ft_uthb=self.open_wh[account] * FT_UTHB_PER_KWH // 1_000,
+            retail_only_ft_uthb=mine["import"] * FT_UTHB_PER_KWH // 1_000,
+            service_uthb=SERVICE_UTHB,
+            vat_uthb=-(-(grid + SERVICE_UTHB) * VAT_PERCENT // 100),
+            baseline_vat_uthb=-(-(retail + SERVICE_UTHB) * VAT_PERCENT // 100),
         )
 
     def utility_participant(self) -> ParticipantRow:

@@ -171,6 +171,16 @@ def test_decide__utility__takes_surplus_even_when_neighbours_have_no_corridor():
     assert order.tick == 220
 
 
+def test_decide__buyback_between_two_ticks__utility_bids_the_lower():
+    between = Corridor(buyback_tick=221, retail_tick=431, utility_tick=220)
+    assert {order.tick for order in look(Role.UTILITY, between, market_wh=1_000)} == {220}
+    assert min(look(free_wh=500, corridor=between, epoch=epoch)[0].tick for epoch in range(900)) == 221
+
+
+def test_decide__buyback_below_the_lowest_tick__utility_enters_nothing():
+    assert look(Role.UTILITY, Corridor(1, 431, utility_tick=0), market_wh=1_000) == []
+
+
 # ---------------------------------------------------------------------------- in general
 
 corridors = st.builds(Corridor, st.integers(-10, 1_100), st.integers(-10, 1_100))

@@ -18,17 +18,20 @@ PACKAGE = ROOT / "busbar"
 LAYERS = (
     {"__init__"},
     {"errors"},
-    {"tools", "units"},
-    {"orders", "readings", "community", "tariff", "settings", "logs", "metrics"},
-    {"clearing", "results", "heads"},
+    {"tools", "units", "wide"},
+    {"orders", "readings", "community", "tariff", "settings", "logs", "metrics", "tables"},
+    {"clearing", "results", "heads", "signing"},
     {"chain"},
     {"devnet", "outbox", "service"},
     {"deployment", "keys", "ledger", "watch"},
     {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
-    {"enrolment"},
+    {"enrolment", "statements", "archive", "people"},
+    {"bill", "audit"},
     {"replay"},  # conducts the services
     {"report", "display", "doctor", "roles", "supervisor", "wallet"},
     {"api"},
+    {"client"},
+    {"office"},
     {"cli"},
 )
 # Closer bounds than the layer's.

@@ -34,13 +34,15 @@ SOLD = "energy sold = energy bought + dust"
 PAID = "money paid = money earned + dust"
 ENERGY_HELD = "energy held = accounts + dust"
 MONEY_HELD = "money held = accounts + dust"
-TOKENS = "tokens cover what is held"
+GRID_OWNED = "GRID owned covers energy held"
+QUOTE_OWNED = "quote owned covers money held"
 IMPORT = "retired + outstanding + grid import = import"
 EPOCHS = "epochs as the reference clears them"
 ACCOUNTS = "accounts as the reference settles them"
 IMPORTS = "import ledgers as rebuilt"
 REGISTERS = "registers as last read"
-ALL = {MINTED, SUPPLY, SOLD, PAID, ENERGY_HELD, MONEY_HELD, TOKENS, IMPORT, EPOCHS, ACCOUNTS, IMPORTS, REGISTERS}
+ALL = {MINTED, SUPPLY, SOLD, PAID, ENERGY_HELD, MONEY_HELD, GRID_OWNED, QUOTE_OWNED}
+ALL |= {IMPORT, EPOCHS, ACCOUNTS, IMPORTS, REGISTERS}
 
 
 class Story:
@@ -280,12 +282,12 @@ BROKEN = {
     # What the contracts hold is a unit off.
     "a wei of GRID too many exists": (the_day(), of_sums(grid_supply_wei=1), {SUPPLY}),
     "a wei of GRID too few exists": (the_day(), of_sums(grid_supply_wei=-1), {SUPPLY}),
-    "the market counts a micro-Wh too many": (the_day(), of_sums(energy_total_uwh=1), {ENERGY_HELD, TOKENS}),
+    "the market counts a micro-Wh too many": (the_day(), of_sums(energy_total_uwh=1), {ENERGY_HELD, GRID_OWNED}),
     "the market counts a micro-Wh too few": (the_day(), of_sums(energy_total_uwh=-1), {ENERGY_HELD}),
-    "the market counts a money unit too many": (the_day(), of_sums(money_total_units=1), {MONEY_HELD, TOKENS}),
+    "the market counts a money unit too many": (the_day(), of_sums(money_total_units=1), {MONEY_HELD, QUOTE_OWNED}),
     "the market counts a money unit too few": (the_day(), of_sums(money_total_units=-1), {MONEY_HELD}),
-    "a wei of GRID is gone": (the_day(), of_sums(grid_held_wei=-1), {TOKENS}),
-    "a wei of money is gone": (the_day(), of_sums(quote_held_wei=-1), {TOKENS}),
+    "a wei of GRID is gone": (the_day(), of_sums(grid_held_wei=-1), {GRID_OWNED}),
+    "a wei of money is gone": (the_day(), of_sums(quote_held_wei=-1), {QUOTE_OWNED}),
     "an account has a micro-Wh too many": (the_day(), of_account(ROOF, energy_free_uwh=1), {ENERGY_HELD, ACCOUNTS}),
     "an account has a unit of money too few": (
         the_day(),

@@ -6,20 +6,26 @@ from dataclasses import replace
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
+from eth_keys.datatypes import PrivateKey
 from eth_utils import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busbar import errors
 from busbar.readings import (
+    P256_ORDER,
     InvalidReading,
     MeterDomain,
     Reading,
     SignedReading,
     digest,
+    key_address,
     meter_id_bytes,
     meter_id_text,
+    p256_key,
+    p256_public_key,
     sign,
+    sign_p256,
 )
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -28,6 +34,9 @@ METER = Account.from_key(KEY).address
 DOMAIN = MeterDomain(31337, "0x5FbDB2315678afecb367f032d93F642f64180aa3")
 READING = Reading("MEA-0001", 1_700_000_900, 12_345, 678)
 SIGNED = sign(READING, DOMAIN, KEY)
+P256_KEY = p256_key(KEY)
+P256_METER = key_address(p256_public_key(P256_KEY))
+P256_SIGNED = sign_p256(READING, DOMAIN, P256_KEY)
 
 UINT64 = st.integers(0, 2**64 - 1)
 METER_IDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=31)
@@ -181,6 +190,77 @@ def test_from_json__missing_field__names_it(field):
     with pytest.raises(InvalidReading) as caught:
         SignedReading.from_json(json.dumps(data))
     assert (caught.value.field, caught.value.value) == (field, None)
+
+
+@pytest.mark.parametrize("public_key", ["0x12", "0x" + "ab" * 63, "12" * 65, None, 7])
+def test_from_json__malformed_public_key__names_it(public_key):
+    with pytest.raises(InvalidReading, match="must be 0x and 128 hex digits") as caught:
+        SignedReading.from_json(json.dumps(json.loads(P256_SIGNED.to_json()) | {"publicKey": public_key}))
+    assert caught.value.field == "publicKey"
+
+
+# ----------------------------------------------------------------------------- P-256
+
+
+@pytest.mark.parametrize("length", [1, 63, 65])
+def test_signed_reading__public_key_of_wrong_length__raises_invalid_reading(length):
+    with pytest.raises(InvalidReading, match="publicKey: must be 64 bytes"):
+        replace(P256_SIGNED, public_key=bytes(length))
+
+
+@pytest.mark.parametrize("secret", [0, P256_ORDER, 2**256 - 1])
+def test_p256_key__no_number_of_the_group__raises_value_error(secret):
+    with pytest.raises(ValueError, match=r"positive|out of range"):
+        p256_key(secret.to_bytes(32, "big"))
+
+
+@pytest.mark.parametrize("s", [P256_ORDER // 2 + 1, 2**256 - 1])
+def test_signer__upper_half_s_of_p256__raises_invalid_signature_s(s):
+    with pytest.raises(errors.ECDSAInvalidSignatureS) as caught:
+        replace(P256_SIGNED, vs=s.to_bytes(32, "big")).signer(DOMAIN)
+    assert caught.value.values == {"s": s.to_bytes(32, "big")}
+
+
+@pytest.mark.parametrize("changed", [{"r": bytes(32)}, {"vs": bytes(32)}, {"r": b"\xff" * 32}])
+def test_signer__p256_half_that_no_key_makes__raises_invalid_signature(changed):
+    with pytest.raises(errors.ECDSAInvalidSignature):
+        replace(P256_SIGNED, **changed).signer(DOMAIN)
+
+
+@pytest.mark.parametrize("public_key", [bytes(64), b"\xff" * 64, bytes(31) + b"\5" + bytes(31) + b"\1"])
+def test_signer__public_key_off_the_curve__raises_invalid_signature(public_key):
+    with pytest.raises(errors.ECDSAInvalidSignature):
+        replace(P256_SIGNED, public_key=public_key).signer(DOMAIN)
+
+
+def test_signer__public_key_of_somebody_else__raises_invalid_signature():
+    with pytest.raises(errors.ECDSAInvalidSignature):
+        replace(P256_SIGNED, public_key=p256_public_key(p256_key(bytes(31) + b"\7"))).signer(DOMAIN)
+
+
+@settings(deadline=None)
+@given(READINGS, DOMAINS, st.integers(1, P256_ORDER - 1))
+def test_sign_p256__any_reading__is_its_keys_with_s_in_the_lower_half(reading, domain, secret):
+    key = p256_key(secret.to_bytes(32, "big"))
+    signed = sign_p256(reading, domain, key)
+    assert signed.signer(domain) == key_address(p256_public_key(key))
+    assert 0 < int.from_bytes(signed.vs, "big") <= P256_ORDER // 2
+    assert sign_p256(reading, domain, key) == signed
+
+
+def test_sign_p256__known_reading__never_changes():
+    assert P256_METER == "0x74E59698dAc5bfb6227b13165f83DDb57A5F7C1F"
+    assert P256_SIGNED.r.hex() == "e76ce8c7490ab94bb3967cb5d5309961e653a199cf6802b80d98d024eec06cae"
+    assert P256_SIGNED.vs.hex() == "336c44d7e9d46e5236c893bc2c7ca2de6bebeaeaf31f593464f01b93f5a1efd5"
+
+
+def test_key_address__of_a_secp256k1_key__is_its_ethereum_address():
+    assert key_address(PrivateKey(KEY).public_key.to_bytes()) == METER
+
+
+def test_to_json__p256__names_the_public_key_and_comes_back():
+    assert json.loads(P256_SIGNED.to_json())["publicKey"] == "0x" + P256_SIGNED.public_key.hex()
+    assert SignedReading.from_json(P256_SIGNED.to_json()) == P256_SIGNED
 
 
 # --------------------------------------------------------------------------- hashing

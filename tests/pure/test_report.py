@@ -281,7 +281,7 @@ def test_page__shows_every_epoch_and_every_bill(page):
     for epoch in RUN.epochs:
         assert report._wh(epoch.export_wh) in page.text
     for row in RUN.participants[:-1]:
-        for figure in (row.bill_uthb, row.baseline_bill_uthb, row.saving_uthb, row.grid_cost_uthb):
+        for figure in (row.bill_uthb, row.baseline_bill_uthb, row.saving_uthb, row.grid_ft_uthb, row.vat_uthb):
             assert report._thb(figure) in page.text
         assert row.account in page.text
 
@@ -406,28 +406,42 @@ def test_flows__of_many__keep_the_largest_and_sum_up_the_rest():
 # ---- bills
 
 
-def amounts(lines):
-    return [(line.label, line.amount) for line in lines]
+def uthb(line):
+    """A line's amount as it was rounded."""
+    return round(float(line.amount.replace(",", "")) * 10**6)
 
 
-def test_bill__lines_add_up_and_name_the_vat():
+def test_bill__of_a_consumer__names_every_line():
     consumer = next(row for row in RUN.participants if row.name == "C01")
-    labels = [line.label for line in report._bill_lines(RUN, consumer)]
-    assert labels == ["Grid import at tariff", "Bought in the market", "VAT 7 % on grid import", "Bill"]
-    assert amounts(report._bill_lines(RUN, consumer))[-1] == ("Bill", report._thb(consumer.bill_uthb))
+    assert [line.label for line in report._bill_lines(RUN, consumer)] == [
+        "Grid import, energy charge",
+        "Grid import, Ft",
+        "Bought in the market",
+        "Bill before service and VAT",
+        "Service charge, 1 day",
+        "VAT 7 % on grid and service",
+        "To pay",
+    ]
 
 
-def test_bill__a_difference_that_is_not_vat__is_not_called_vat():
+@pytest.mark.parametrize("row", RUN.participants[:-1], ids=lambda row: row.name)
+def test_bill__its_lines__add_up_to_the_rounding_of_each(row):
+    for lines, before_vat in (
+        (report._bill_lines(RUN, row), row.bill_uthb),
+        (report._baseline_lines(RUN, row), row.baseline_bill_uthb),
+    ):
+        middle = next(n for n, line in enumerate(lines) if line.total)
+        assert abs(sum(map(uthb, lines[:middle])) - before_vat) <= 5_000 * middle
+        assert abs(uthb(lines[middle]) - before_vat) <= 5_000
+        assert abs(sum(map(uthb, lines[middle:-1])) - uthb(lines[-1])) <= 20_000
+
+
+def test_bill__ft_below_zero__is_taken_off():
     consumer = next(row for row in RUN.participants if row.name == "C01")
-    odd = consumer.model_copy(update={"bill_uthb": consumer.bill_uthb + 24_620_000})
-    labels = [line.label for line in report._bill_lines(RUN, odd)]
-    assert labels[-2] == "Other charges (VAT, service, rounding)"
-
-
-def test_bill__without_vat__has_no_line_for_it():
-    prosumer = RUN.participants[0].model_copy(update={"grid_cost_uthb": 5_000_000, "paid_wei": 0, "earned_wei": 0})
-    exact = prosumer.model_copy(update={"bill_uthb": 5_000_000})
-    assert "VAT" not in " ".join(line.label for line in report._bill_lines(RUN, exact))
+    cheaper = consumer.model_copy(update={"grid_ft_uthb": -1_000_000})
+    energy, ft = report._bill_lines(RUN, cheaper)[:2]
+    assert ft.amount == "-1.00"
+    assert uthb(energy) + uthb(ft) == uthb(energy._replace(amount=report._thb(consumer.grid_cost_uthb)))
 
 
 # ---- the terminal

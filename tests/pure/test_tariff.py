@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busbar.tariff import FLAT_MARGINAL_PLAN, TOU_PLAN, Block, TariffError, load_tariff
+from busbar.tariff import FLAT_MARGINAL_PLAN, TOU_PLAN, TariffError, load_tariff
 
 THAILAND = Path(__file__).parents[2] / "data" / "tariffs" / "thailand.csv"
 BANGKOK = timezone(timedelta(hours=7))
@@ -76,14 +76,6 @@ MALFORMED = {
         [*LEAST, "thailand,buyback,2.21,THB/kWh,2021-01-01,,s,2026,news"],
         "row 9: 2.21 contradicts 2.20 in row 3 on 2026-03-09",
     ),
-    "hole between blocks": (
-        changed("kwh_401_up", "kwh_501_up"),
-        "blocks of residential-1.2 do not join at kWh 501",
-    ),
-    "last block ends": (
-        changed("kwh_401_up", "kwh_401_500"),
-        "the last block of residential-1.2 ends, after kWh 500",
-    ),
     "no ft at all": (
         changed("thailand,ft", "thailand,fx"),
         "no thailand ft on 2026-03-09; known periods: none",
@@ -127,7 +119,6 @@ def test_load_tariff__shipped_file_for_the_shipped_week__finds_the_dated_rows():
     assert FLAT.ft_uthb_per_kwh == 97_200
     assert FLAT.buyback_uthb_per_kwh == 2_200_000
     assert FLAT.service_uthb_per_month == 24_620_000
-    assert FLAT.blocks == (Block(1, 150, 3_248_400), Block(151, 400, 4_221_800), Block(401, None, 4_421_700))
     assert (FLAT.holds_from, FLAT.holds_to) == (date(2026, 1, 1), date(2026, 4, 30))
     assert (TOU.on_peak_uthb_per_kwh, TOU.off_peak_uthb_per_kwh) == (5_798_200, 2_636_900)
 
@@ -196,16 +187,13 @@ def test_retail__naive_instant__raises():
 
 
 def test_grid_cost__negative_energy__raises():
-    for question in (lambda: FLAT.grid_cost_uthb(-1, NOON), lambda: FLAT.buyback_credit_uthb(-1)):
+    for question in (
+        lambda: FLAT.grid_cost_uthb(-1, NOON),
+        lambda: FLAT.buyback_credit_uthb(-1),
+        lambda: FLAT.ft_cost_uthb(-1),
+    ):
         with pytest.raises(TariffError, match="-1 Wh is negative"):
             question()
-
-
-def test_month_cost__negative_energy_or_time_of_use__raises():
-    with pytest.raises(TariffError, match="-1 Wh is negative"):
-        FLAT.month_cost_uthb(-1)
-    with pytest.raises(TariffError, match="no monthly blocks"):
-        TOU.month_cost_uthb(1)
 
 
 @pytest.mark.parametrize(
@@ -280,13 +268,15 @@ def test_buyback_credit__export_cut_in_two__never_earns_more(first_wh, second_wh
     assert whole * 1_000 <= (first_wh + second_wh) * 2_200_000
 
 
-def test_month_cost__each_block__is_priced_at_its_own_rate():
-    ft = 97_200
-    assert FLAT.month_cost_uthb(0) == 0
-    assert FLAT.month_cost_uthb(150_000) == 150 * (3_248_400 + ft)
-    assert FLAT.month_cost_uthb(400_000) == 150 * 3_248_400 + 250 * 4_221_800 + 400 * ft
-    assert FLAT.month_cost_uthb(500_000) == 150 * 3_248_400 + 250 * 4_221_800 + 100 * 4_421_700 + 500 * ft
-    assert FLAT.month_cost_uthb(400_001) - FLAT.month_cost_uthb(400_000) == 4_519  # 4,518.9
+def test_ft_cost__its_part_of_the_cost__is_rounded_down():
+    assert FLAT.ft_cost_uthb(1_000) == 97_200
+    assert FLAT.ft_cost_uthb(1) == 97
+    assert FLAT.grid_cost_uthb(1, NOON) - FLAT.ft_cost_uthb(1) == 4_222
+
+
+def test_service__a_day_of_march__is_a_thirty_first_of_the_month_rounded_up():
+    assert FLAT.service_uthb(date(2026, 3, 14)) == 794_194
+    assert 0 <= 31 * FLAT.service_uthb(date(2026, 3, 14)) - FLAT.service_uthb_per_month < 31
 
 
 def test_vat__seven_percent__rounds_up():

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -198,6 +198,15 @@ def test_replay__unknown_plan__names_the_plans(monkeypatch, capsys, no_chain, st
 def test_replay__epochs_too_short__says_the_least(monkeypatch, capsys, no_chain, street):
     said = refused(monkeypatch, capsys, "replay", "--community", street, "--epoch-seconds", "5")
     assert said == "--epoch-seconds 5 is too short: 10 is the least"
+
+
+@pytest.mark.parametrize(
+    ("community", "days", "first"),
+    [(None, 1, date(2026, 3, 14)), (None, 7, None), (Path("my.csv"), 1, None)],
+    ids=["the shipped day", "the shipped week", "a community's own"],
+)
+def test_day__not_named__is_the_shipped_one_or_the_community_s_first(community, days, first):
+    assert cli._day(None, community, days) == first
 
 
 @pytest.mark.parametrize("arguments", [("--day", "14.3.2026"), ("--days", "0"), ("--nights", "1")])

@@ -332,5 +332,7 @@ def test_skip_reasons__by_number__are_the_contracts_own():
         "RegisterWentBack",
         "BadSignature",
         "OutOfRange",
+        "TooLate",
+        "AboveFinalRegister",
     ]
     assert len(meters.SKIP_REASONS) == len(names)

@@ -88,7 +88,7 @@ def run(watched):
 
 
 def test_replay__street__passes_every_check_of_the_audit(run):
-    assert len(run.audit) == 12
+    assert len(run.audit) == 13
     assert failed(run) == []
 
 
@@ -121,6 +121,15 @@ def test_replay__street__accounts_for_every_wh_of_everybody(run):
             assert p.retired_wh + p.outstanding_wh + p.grid_import_wh == p.import_wh
 
 
+def test_replay__street__flows_add_up_to_what_each_sold_and_bought(run):
+    assert run.flows
+    for p in run.participants:
+        for end, uwh in (("seller", p.sold_uwh), ("buyer", p.bought_uwh)):
+            mine = [flow.energy_wh for flow in run.flows if getattr(flow, end) == p.name]
+            # Each flow is rounded to the nearest Wh, and those of less than half a Wh are left out.
+            assert abs(sum(mine) * UWH - uwh) <= UWH * len(run.participants) // 2
+
+
 def test_replay__street__money_paid_is_money_earned(run):
     paid, earned = sum(p.paid_wei for p in run.participants), sum(p.earned_wei for p in run.participants)
     assert paid > 0
@@ -141,6 +150,10 @@ def test_replay__street__bills_are_what_the_tariff_makes_of_the_meters(run):
         grid = RETAIL * (p.outstanding_wh + p.grid_import_wh)
         assert p.bill_uthb == grid + -(-p.paid_wei // 10**12) - p.earned_wei // 10**12
         assert p.saving_uthb == p.baseline_bill_uthb - p.bill_uthb
+        assert p.service_uthb == 794_194  # 24.62 THB a month, one of 31 days
+        assert p.grid_ft_uthb <= 97.2 * (p.outstanding_wh + p.grid_import_wh) < p.grid_ft_uthb + len(run.epochs)
+        for vat, cost in ((p.vat_uthb, grid), (p.baseline_vat_uthb, p.retail_only_cost_uthb)):
+            assert 0 <= 100 * vat - 7 * (cost + p.service_uthb) < 100
     assert sum(p.saving_uthb for p in run.participants) > 0
 
 
@@ -458,7 +471,7 @@ def test_a_day__solar_noon_evening_peak_a_wrong_meter_and_a_missing_keeper(day):
     new_key = bytes([9]) * 32
     new_address = type(market.actors.producer).from_key(new_key).address
     imported, _ = day.registers["CINEMA"]
-    swap = (meter_id_bytes("CINEMA"), new_address, imported + 5, 0, 17, 0)
+    swap = (meter_id_bytes("CINEMA"), new_address, 0, imported + 5, 0, 17, 0)
     market.chain.send(market.actors.distributor, Call("Registry", "replaceMeter", swap))
     day.keys["CINEMA"] = new_key
     day.registers["CINEMA"] = (17, 0)

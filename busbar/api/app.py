@@ -1,0 +1,81 @@
+"""The application: routes under /api/v1, one shape of failure, one door."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
+
+from busbar import __version__
+from busbar.api import accounts, blocks, energy, grid, problems, streams
+from busbar.api.context import Settings
+from busbar.api.middleware import Door
+
+PREFIX = "/api/v1"
+
+DESCRIPTION = """
+A peer-to-peer energy market over HTTP. Answers come from an index of the chain and say at which block; every change
+is a transaction that its sender signs elsewhere: no private key ever reaches this server.
+
+* Energy is in Wh (`_wh`) or micro-Wh (`_uwh`), money in money units (`_units`) or wei (`_wei`), prices are ticks or
+  half ticks (`price2`) per kWh, times Unix seconds.
+* `_uwh`, `_units`, `_wei` and ids of orders are decimal strings, since they outgrow the 53 bits of a JSON number.
+* Failures are problem documents (RFC 9457). Lists are pages: hand `next_cursor` back as `cursor`.
+* Answers carry an ETag that changes with every block; send it as If-None-Match.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API over one market's index."""
+    app = FastAPI(
+        title="Busbar",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        responses=problems.RESPONSES,
+    )
+    app.state.settings = settings
+    app.state.watch = streams.Watch(settings)
+    for module in (blocks, energy, grid, accounts, streams):
+        app.include_router(module.router, prefix=PREFIX)
+    problems.install(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-Request-ID"],
+            expose_headers=["ETag", "X-Request-ID", "Retry-After"],
+        )
+    app.add_middleware(Door, rate=settings.rate)
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _completed(generate())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own documentation has it
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    path = route.path.removeprefix(PREFIX).strip("/").replace("{", "").replace("}", "").replace("/", "_")
+    return f"{min(route.methods or ()).lower()}_{path or 'root'}"
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the problem's own schema, and 304 wherever an ETag can be sent."""
+    schema = problems.ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas = document["components"]["schemas"]
+    schemas.update(schema.pop("$defs", {}))
+    schemas["ProblemDocument"] = schema
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            names = {parameter["name"] for parameter in operation.get("parameters", [])}
+            if "if-none-match" in names:
+                operation["responses"]["304"] = {"description": "The caller has this answer already"}
+    return document

@@ -1,0 +1,357 @@
+"""Orders, book, epochs, trades and statistics."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from sqlalchemy import ColumnElement, Select, and_, func, select
+
+from busbar import errors, tables
+from busbar.api import paging
+from busbar.api.context import (
+    AddressFilter,
+    Cursor,
+    EpochFilter,
+    EpochInPath,
+    Here,
+    Limit,
+    OneZone,
+    OrderIdInPath,
+    View,
+    ZoneFilter,
+)
+from busbar.api.problems import Problem
+from busbar.api.shapes import (
+    BookShape,
+    CurveStep,
+    EpochDetail,
+    EpochShape,
+    OrderShape,
+    ResultShape,
+    Stats,
+    StatShape,
+    TickVolume,
+    TradeShape,
+)
+from busbar.clearing import LongSide, Result, clear, curves, histogram
+from busbar.history import live_orders, order_of
+from busbar.orders import OrderId, Side, order_id
+from busbar.statements import BANGKOK
+
+router = APIRouter(prefix="/energy", tags=["energy"])
+
+MOST_EPOCHS = 3_000
+"""Most epochs a statistic goes over: a month of quarter hours."""
+
+SideFilter = Annotated[Literal["buy", "sell"] | None, Query()]
+StatusFilter = Annotated[Literal["open", "cancelled", "filled", "unfilled"] | None, Query()]
+
+
+def _side(side: int) -> Literal["buy", "sell"]:
+    return "buy" if side == Side.BID else "sell"
+
+
+# ------------------------------------------------------------------------------ orders
+
+
+def orders_query() -> Select[Any]:
+    """Orders with what became of them."""
+    o, f, e = tables.orders, tables.fills, tables.epochs
+    same_fill = and_(f.c.epoch == o.c.epoch, f.c.account == o.c.account, f.c.index == o.c.index)
+    same_epoch = and_(e.c.zone == o.c.zone, e.c.epoch == o.c.epoch)
+    traded = (f.c.energy_uwh, f.c.money_units, e.c.price2, e.c.tx_hash.label("clear_tx"))
+    return select(o, *traded).outerjoin(f, same_fill).outerjoin(e, same_epoch)
+
+
+def order_shape(here: View, row: Mapping[str, Any]) -> OrderShape:
+    """An order as it stands at the newest block."""
+    status: Literal["open", "waiting", "cancelled", "filled", "partial", "unfilled"]
+    if row["cancelled_block"] is not None:
+        status = "cancelled"
+    elif row["clear_tx"] is None:
+        status = "open" if row["epoch"] >= here.head.epoch else "waiting"
+    elif row["energy_uwh"] is None:
+        status = "unfilled"
+    else:
+        status = "filled" if row["energy_uwh"] == row["quantity_wh"] * 1_000_000 else "partial"
+    return OrderShape(
+        order_id=order_id(row["account"], row["epoch"], row["index"]),
+        side=_side(row["side"]),
+        status=status,
+        energy_uwh=row["energy_uwh"] or 0,
+        money_units=row["money_units"] or 0,
+        price2=(row["price2"] or 0) if status in ("filled", "partial") else 0,
+        cancel_tx=row["cancelled_tx"],
+        **{
+            name: row[name]
+            for name in ("account", "zone", "epoch", "index", "tick", "quantity_wh", "tx_hash", "clear_tx")
+        },
+    )
+
+
+@router.get("/orders")
+def orders(
+    here: Here,
+    account: AddressFilter = None,
+    zone: ZoneFilter = None,
+    epoch: EpochFilter = None,
+    side: SideFilter = None,
+    status: StatusFilter = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> paging.Page[OrderShape]:
+    """Orders, newest epoch first."""
+    o = tables.orders
+    wanted = list(_filters(o, account, zone, epoch))
+    if side is not None:
+        wanted.append(o.c.side == (Side.BID if side == "buy" else Side.ASK))
+    if status is not None:
+        wanted.append(_has_status(here, status))
+    keys = [o.c.epoch, o.c.account, o.c.index]
+    rows, following = paging.read(here.connection, orders_query().where(*wanted), keys, cursor, limit)
+    return paging.Page(items=[order_shape(here, row) for row in rows], next_cursor=following, block=here.head.number)
+
+
+def _filters(table: Any, account: str | None, zone: int | None, epoch: int | None) -> Iterable[ColumnElement[bool]]:
+    for column, value in (("account", account), ("zone", zone), ("epoch", epoch)):
+        if value is not None:
+            yield table.c[column] == value
+
+
+def _has_status(here: View, status: str) -> ColumnElement[bool]:
+    o, f, e = tables.orders, tables.fills, tables.epochs
+    live = o.c.cancelled_block.is_(None)
+    if status == "cancelled":
+        return o.c.cancelled_block.is_not(None)
+    if status == "open":
+        return and_(live, o.c.epoch >= here.head.epoch)
+    if status == "filled":
+        return f.c.energy_uwh.is_not(None)
+    return and_(live, e.c.tx_hash.is_not(None), f.c.energy_uwh.is_(None))
+
+
+@router.get("/orders/{id}")
+def order(here: Here, id: OrderIdInPath) -> OrderShape:  # noqa: A002  (its name in the address)
+    """An order by its id."""
+    missing = Problem(404, "No such order", f"no order has the id {id}")
+    try:
+        parts = OrderId.parse(int(id))
+    except errors.OrderNotOpen:
+        raise missing from None
+    o = tables.orders
+    here_is = (o.c.epoch == parts.epoch, o.c.account == parts.account, o.c.index == parts.index)
+    row = here.connection.execute(orders_query().where(*here_is)).mappings().one_or_none()
+    if row is None:
+        raise missing
+    return order_shape(here, dict(row))
+
+
+# ------------------------------------------------------------------------------ book and epochs
+
+
+def _volumes(volumes: Mapping[int, int]) -> list[TickVolume]:
+    return [TickVolume(tick=tick, energy_wh=energy_wh) for tick, energy_wh in sorted(volumes.items())]
+
+
+def _result(result: Result) -> ResultShape:
+    sides: dict[LongSide, Literal["neither", "bids", "asks"]] = {
+        LongSide.NEITHER: "neither",
+        LongSide.BIDS: "bids",
+        LongSide.ASKS: "asks",
+    }
+    return ResultShape(
+        price2=result.price2,
+        lower_tick=result.lower_tick,
+        upper_tick=result.upper_tick,
+        long_side=sides[result.long_side],
+        filled_wh=result.filled_wh,
+        offered_wh=result.offered_wh,
+        volume_wh=result.volume_wh,
+    )
+
+
+def _stored(row: Mapping[str, Any]) -> Result:
+    return Result(
+        row["lower_tick"],
+        row["upper_tick"],
+        LongSide(row["long_side"]),
+        row["filled_wh"],
+        row["offered_wh"],
+        row["volume_wh"],
+    )
+
+
+def book_of(here: View, zone: int, epoch: int) -> BookShape:
+    """A zone's book in an epoch."""
+    rows = live_orders(here.connection, zone, epoch)
+    bids, asks = histogram([order_of(row) for row in rows])
+    return BookShape(
+        zone=zone,
+        epoch=epoch,
+        open=epoch == here.head.epoch,
+        orders=len(rows),
+        bids=_volumes(bids),
+        asks=_volumes(asks),
+        indicative=_result(clear(bids, asks)),
+        block=here.head.number,
+    )
+
+
+@router.get("/book")
+def book(here: Here, zone: OneZone = 1, epoch: EpochFilter = None) -> BookShape:
+    """Volume by tick, in the open epoch or another, and what it would clear at."""
+    return book_of(here, zone, here.head.epoch if epoch is None else epoch)
+
+
+def epoch_shape(here: View, row: Mapping[str, Any]) -> EpochShape:
+    """A cleared epoch."""
+    return EpochShape(
+        zone=row["zone"],
+        epoch=row["epoch"],
+        start=here.calendar.start(row["epoch"]),
+        end=here.calendar.end(row["epoch"]),
+        result=_result(_stored(row)),
+        cleared_block=row["block"],
+        clear_tx=row["tx_hash"],
+    )
+
+
+@router.get("/epochs")
+def epochs(here: Here, zone: OneZone = 1, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[EpochShape]:
+    """Cleared epochs, newest first."""
+    e = tables.epochs
+    rows, following = paging.read(here.connection, select(e).where(e.c.zone == zone), [e.c.epoch], cursor, limit)
+    return paging.Page(items=[epoch_shape(here, row) for row in rows], next_cursor=following, block=here.head.number)
+
+
+@router.get("/epochs/{n}")
+def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
+    """An epoch with price, volume and curves, cleared or not."""
+    e = tables.epochs
+    stored = here.connection.execute(select(e).where(e.c.zone == zone, e.c.epoch == n)).mappings().one_or_none()
+    rows = live_orders(here.connection, zone, n)
+    bids, asks = histogram([order_of(row) for row in rows])
+    shape = curves(bids, asks)
+    status: Literal["open", "waiting", "cleared", "empty"]
+    if stored is not None:
+        status = "cleared"
+    elif n >= here.head.epoch:
+        status = "open"
+    else:
+        status = "waiting" if rows else "empty"
+    return EpochDetail(
+        zone=zone,
+        epoch=n,
+        start=here.calendar.start(n),
+        end=here.calendar.end(n),
+        status=status,
+        result=_result(clear(bids, asks) if stored is None else _stored(dict(stored))),
+        orders=len(rows),
+        demand=[CurveStep(tick=step.tick, cumulative_wh=step.cumulative_wh) for step in shape.demand],
+        supply=[CurveStep(tick=step.tick, cumulative_wh=step.cumulative_wh) for step in shape.supply],
+        cleared_block=None if stored is None else stored["block"],
+        clear_tx=None if stored is None else stored["tx_hash"],
+    )
+
+
+# ------------------------------------------------------------------------------ trades
+
+
+@router.get("/trades")
+def trades(
+    here: Here,
+    account: AddressFilter = None,
+    zone: ZoneFilter = None,
+    epoch: EpochFilter = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> paging.Page[TradeShape]:
+    """Fills of orders, newest epoch first."""
+    f = tables.fills
+    keys = [f.c.epoch, f.c.account, f.c.index]
+    query = select(f).where(*_filters(f, account, zone, epoch))
+    rows, following = paging.read(here.connection, query, keys, cursor, limit)
+    return paging.Page(items=[_trade(here, row) for row in rows], next_cursor=following, block=here.head.number)
+
+
+def _trade(here: View, row: Mapping[str, Any]) -> TradeShape:
+    return TradeShape(
+        order_id=order_id(row["account"], row["epoch"], row["index"]),
+        account=row["account"],
+        zone=row["zone"],
+        epoch=row["epoch"],
+        time=here.calendar.start(row["epoch"]),
+        side=_side(row["side"]),
+        limit_tick=row["tick"],
+        quantity_wh=row["quantity_wh"],
+        price2=row["price2"],
+        energy_uwh=row["energy_uwh"],
+        money_units=row["money_units"],
+        money_wei=here.money.to_wei(row["money_units"]),
+        order_tx=row["order_tx"],
+        clear_tx=row["tx_hash"],
+    )
+
+
+# ------------------------------------------------------------------------------ statistics
+
+
+@router.get("/stats")
+def stats(
+    here: Here,
+    by: Annotated[Literal["epoch", "hour", "day", "participant", "zone"], Query()] = "day",
+    first_epoch: EpochFilter = None,
+    last_epoch: EpochFilter = None,
+    zone: ZoneFilter = None,
+) -> Stats:
+    """Trade by epoch, hour, day, participant or zone; the newest 3,000 epochs unless others are named."""
+    f = tables.fills
+    last = here.head.epoch if last_epoch is None else last_epoch
+    first = max(0, last - MOST_EPOCHS + 1) if first_epoch is None else first_epoch
+    if not first <= last < first + MOST_EPOCHS:
+        raise Problem(422, "Range", f"first_epoch to last_epoch must be 1 to {MOST_EPOCHS} epochs")
+    query = select(f).where(f.c.epoch.between(first, last), *_filters(f, None, zone, None))
+    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in here.connection.execute(query.order_by(f.c.epoch, f.c.account)).mappings():
+        groups[_group(here, by, dict(row))].append(dict(row))
+    items = [_stat(key, rows) for key, rows in groups.items()]
+    return Stats(by=by, first_epoch=first, last_epoch=last, items=items, block=here.head.number)
+
+
+def _group(here: View, by: str, row: Mapping[str, Any]) -> str:
+    if by in ("epoch", "zone"):
+        return str(row[by])
+    if by == "participant":
+        return str(row["account"])
+    start = datetime.fromtimestamp(here.calendar.start(row["epoch"]), BANGKOK)
+    start = start.replace(minute=0, second=0) if by == "hour" else start.replace(hour=0, minute=0, second=0)
+    return start.isoformat()
+
+
+def _stat(key: str, rows: list[Mapping[str, Any]]) -> StatShape:
+    sums: dict[tuple[int, str], int] = defaultdict(int)
+    for row in rows:
+        for name in ("energy_uwh", "money_units"):
+            sums[(row["side"], name)] += row[name]
+    energy_uwh = sum(row["energy_uwh"] for row in rows)
+    weighted = sum(row["energy_uwh"] * row["price2"] for row in rows)
+    return StatShape(
+        key=key,
+        epochs=len({(row["zone"], row["epoch"]) for row in rows}),
+        trades=len(rows),
+        bought_uwh=sums[(Side.BID, "energy_uwh")],
+        sold_uwh=sums[(Side.ASK, "energy_uwh")],
+        paid_units=sums[(Side.BID, "money_units")],
+        earned_units=sums[(Side.ASK, "money_units")],
+        average_price2=weighted // energy_uwh if energy_uwh else 0,
+    )
+
+
+def newest_epoch(here: View, zone: int) -> EpochShape | None:
+    """The newest cleared epoch of a zone."""
+    e = tables.epochs
+    newest = select(func.max(e.c.epoch)).where(e.c.zone == zone).scalar_subquery()
+    row = here.connection.execute(select(e).where(e.c.zone == zone, e.c.epoch == newest)).mappings().one_or_none()
+    return None if row is None else epoch_shape(here, dict(row))

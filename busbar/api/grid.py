@@ -1,0 +1,190 @@
+"""The market as a whole: zones, participants, meters, readings, requests for data."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Select, and_, func, select
+
+from busbar import tables
+from busbar.api import paging
+from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View
+from busbar.api.problems import Problem
+from busbar.api.shapes import AccountShape, GridStatus, MeterShape, OracleRequest, ReadingShape, ZoneShape
+from busbar.history import uncleared
+
+router = APIRouter()
+
+STATUSES: tuple[Literal["unknown"], Literal["active"], Literal["suspended"]] = ("unknown", "active", "suspended")
+
+
+@router.get("/grid/status", tags=["grid"])
+def grid_status(here: Here) -> GridStatus:
+    """Participants, meters, zones, GRID in existence, and what waits for somebody."""
+    connection, z, p = here.connection, tables.zones, tables.parked
+    waiting = dict(uncleared(connection, here.head.epoch))
+    zones = {row["zone"]: row for row in connection.execute(select(z).order_by(z.c.block, z.c.log_index)).mappings()}
+    return GridStatus(
+        epoch=here.head.epoch,
+        participants=connection.scalar(select(func.count()).select_from(tables.participants)) or 0,
+        meters=connection.scalar(select(func.count()).select_from(tables.meters)) or 0,
+        zones=[
+            ZoneShape(zone=zone, paused=row["paused"], order_cap=row["order_cap"], waiting_epoch=waiting.get(zone))
+            for zone, row in sorted(zones.items())
+        ],
+        grid_supply_wei=sum(connection.scalars(select(tables.supply.c.amount_wei)).all()),
+        parked_waiting=connection.scalar(select(func.count()).select_from(p).where(p.c.decided_block.is_(None))) or 0,
+        requests_pending=connection.scalar(
+            select(func.count()).select_from(tables.requests).where(tables.requests.c.done_block.is_(None))
+        )
+        or 0,
+        block=here.head.number,
+    )
+
+
+# ------------------------------------------------------------------------------ participants
+
+
+def _participants() -> Select[Any]:
+    """Participants with their newest standing."""
+    p, s = tables.participants, tables.standings
+    place = s.c.block * 1_000_000 + s.c.log_index
+    last = select(s.c.account, func.max(place).label("place")).group_by(s.c.account).subquery()
+    return (
+        select(p, s.c.status, s.c.zone)
+        .outerjoin(last, last.c.account == p.c.account)
+        .outerjoin(s, and_(s.c.account == p.c.account, place == last.c.place))
+    )
+
+
+def participant_shape(row: Mapping[str, Any]) -> AccountShape:
+    """A participant as it stands at the newest block."""
+    return AccountShape(
+        account=row["account"],
+        status=STATUSES[row["status"] or 0],
+        zone=row["zone"] or 0,
+        ref=row["ref"],
+        registered_block=row["block"],
+    )
+
+
+def participant_of(here: View, account: str) -> AccountShape:
+    """A participant.
+
+    Raises:
+        Problem: There is none.
+    """
+    query = _participants().where(tables.participants.c.account == account)
+    row = here.connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise Problem(404, "No such participant", f"{account} is no participant")
+    return participant_shape(dict(row))
+
+
+@router.get("/participants", tags=["grid"])
+def participants(here: Here, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[AccountShape]:
+    """Participants in order of registration."""
+    p = tables.participants
+    keys = [p.c.block, p.c.log_index]
+    rows, following = paging.read(here.connection, _participants(), keys, cursor, limit, descending=False)
+    return paging.Page(items=[participant_shape(row) for row in rows], next_cursor=following, block=here.head.number)
+
+
+@router.get("/participants/{account}", tags=["grid"])
+def participant(here: Here, account: AddressInPath) -> AccountShape:
+    """A participant."""
+    return participant_of(here, account)
+
+
+# ------------------------------------------------------------------------------ meters and readings
+
+
+def _meter(here: View, row: Mapping[str, Any]) -> MeterShape:
+    k, r = tables.meter_keys, tables.readings
+    key = here.connection.scalar(
+        select(k.c.key).where(k.c.meter_id == row["meter_id"]).order_by(k.c.block.desc(), k.c.log_index.desc()).limit(1)
+    )
+    newest = (
+        here.connection.execute(
+            select(r).where(r.c.meter_id == row["meter_id"]).order_by(r.c.block.desc(), r.c.log_index.desc()).limit(1)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    registers = ("interval_end", "import_register_wh", "export_register_wh")
+    return MeterShape(
+        meter_id=row["meter_id"],
+        account=row["account"],
+        kind="prosumer" if row["kind"] == 1 else "consumer",
+        source=row["source"],
+        rated_import_w=row["rated_import_w"],
+        rated_export_w=row["rated_export_w"],
+        key=key,
+        **{name: None if newest is None else newest[name] for name in registers},
+    )
+
+
+@router.get("/meters", tags=["grid"])
+def meters(
+    here: Here, account: AddressFilter = None, limit: Limit = 50, cursor: Cursor = None
+) -> paging.Page[MeterShape]:
+    """Meters in order of assignment, with their newest registers."""
+    m = tables.meters
+    query = select(m) if account is None else select(m).where(m.c.account == account)
+    keys = [m.c.block, m.c.log_index]
+    rows, following = paging.read(here.connection, query, keys, cursor, limit, descending=False)
+    return paging.Page(items=[_meter(here, row) for row in rows], next_cursor=following, block=here.head.number)
+
+
+@router.get("/meters/{meter_id}", tags=["grid"])
+def meter(here: Here, meter_id: MeterInPath) -> MeterShape:
+    """A meter with its newest registers."""
+    m = tables.meters
+    row = here.connection.execute(select(m).where(m.c.meter_id == meter_id)).mappings().one_or_none()
+    if row is None:
+        raise Problem(404, "No such meter", f"no meter is called {meter_id}")
+    return _meter(here, dict(row))
+
+
+@router.get("/meters/{meter_id}/readings", tags=["grid"])
+def readings(here: Here, meter_id: MeterInPath, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[ReadingShape]:
+    """A meter's registers as they were accepted, newest first."""
+    r = tables.readings
+    keys = [r.c.block, r.c.log_index]
+    query = select(r).where(r.c.meter_id == meter_id)
+    rows, following = paging.read(here.connection, query, keys, cursor, limit)
+    names = ReadingShape.model_fields
+    items = [ReadingShape(**{name: row[name] for name in names}) for row in rows]
+    return paging.Page(items=items, next_cursor=following, block=here.head.number)
+
+
+# ------------------------------------------------------------------------------ requests for data
+
+
+@router.get("/oracle/requests", tags=["grid"])
+def requests(
+    here: Here,
+    status: Annotated[Literal["pending", "fulfilled", "timed out"] | None, Query()] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> paging.Page[OracleRequest]:
+    """Requests for data, newest first."""
+    r = tables.requests
+    query = select(r)
+    if status == "pending":
+        query = query.where(r.c.done_block.is_(None))
+    elif status is not None:
+        query = query.where(r.c.fulfilled.is_(status == "fulfilled"))
+    rows, following = paging.read(here.connection, query, [r.c.block, r.c.log_index], cursor, limit)
+    return paging.Page(items=[_request(row) for row in rows], next_cursor=following, block=here.head.number)
+
+
+def _request(row: Mapping[str, Any]) -> OracleRequest:
+    stands: Literal["pending", "fulfilled", "timed out"] = "pending"
+    if row["done_block"] is not None:
+        stands = "fulfilled" if row["fulfilled"] else "timed out"
+    return OracleRequest(
+        kind="datum" if row["kind"] else "meter",
+        status=stands,
+        **{name: row[name] for name in ("request_id", "requester", "subject", "block", "tx_hash", "done_tx", "data")},
+    )

@@ -1,0 +1,69 @@
+"""What every request goes through: an id, a limit to its rate, a line in the log."""
+
+import re
+import time
+import uuid
+
+import structlog
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from busbar.api.problems import answer
+
+log = structlog.get_logger(__name__)
+
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class Door:
+    """Names each request, limits the rate of each address, and logs what was answered.
+
+    The id is the caller's X-Request-ID if it is plain, otherwise a new one; it is in the answer, in every problem
+    document and in the log.
+
+    Args:
+        app: What answers.
+        rate: Requests allowed from one address, such as `600/minute`; no limit if None.
+    """
+
+    def __init__(self, app: ASGIApp, rate: str | None) -> None:
+        self.app = app
+        self.rate: RateLimitItem | None = None if rate is None else parse(rate)
+        self.limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        offered = request.headers.get("x-request-id", "")
+        request.state.request_id = offered if _ID.fullmatch(offered) else uuid.uuid4().hex
+        began, status = time.monotonic(), 500
+
+        async def tell(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].append((b"x-request-id", request.state.request_id.encode("ascii")))
+            await send(message)
+
+        caller = request.client.host if request.client else "unknown"
+        if self.rate is not None and not self.limiter.hit(self.rate, caller):
+            wait_s = max(1, int(self.limiter.get_window_stats(self.rate, caller).reset_time - time.time()) + 1)
+            detail = f"more than {self.rate} from {caller}"
+            refused = answer(request, 429, "Too many requests", detail, {"Retry-After": str(wait_s)})
+            await refused(scope, receive, tell)
+        else:
+            await self.app(scope, receive, tell)
+        log.info(
+            "answered",
+            request_id=request.state.request_id,
+            method=request.method,
+            path=request.url.path,
+            status=status,
+            milliseconds=int((time.monotonic() - began) * 1000),
+        )

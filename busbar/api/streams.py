@@ -1,0 +1,153 @@
+"""What happens, as it happens: server-sent events for blocks, a book, cleared epochs and one account's orders.
+
+A stream begins with what stands now and goes on with every change. Its event ids are block numbers. It ends after a
+while; clients such as EventSource come back by themselves.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel
+
+from busbar import tables
+from busbar.api.context import AddressInPath, Configured, OneZone, Settings, View
+from busbar.api.energy import book_of, newest_epoch, order_shape, orders_query
+from busbar.api.problems import Problem
+from busbar.history import Head, head_of
+
+router = APIRouter(prefix="/streams", tags=["streams"])
+
+PAUSE_S = 0.5
+"""Between looks at the index."""
+
+MOST_OPEN = 500
+"""Streams open at a time."""
+
+
+class Watch:
+    """The newest block, looked up once for all streams.
+
+    Args:
+        settings: Where the index is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.open = 0
+        self._head: Head | None = None
+        self._looked_at = 0.0
+        self._lock = asyncio.Lock()
+
+    async def head(self) -> Head | None:
+        """The newest block, at most half a second old."""
+        async with self._lock:
+            if time.monotonic() - self._looked_at > PAUSE_S:
+                self._head = await to_thread.run_sync(self._look)
+                self._looked_at = time.monotonic()
+        return self._head
+
+    def _look(self) -> Head | None:
+        with self.settings.engine.connect() as connection:
+            return head_of(connection)
+
+    def at(self, head: Head, look: Callable[[View], BaseModel | None]) -> BaseModel | None:
+        """What a look at the index gives; None for nothing to tell."""
+        calendar, money = self.settings.market
+        with self.settings.engine.connect() as connection:
+            return look(View(connection, head, calendar, money))
+
+
+class BlockNews(BaseModel):
+    """A new newest block. A number that is not above the last one means that the chain went back."""
+
+    number: int
+    hash: str
+    timestamp: int
+    epoch: int
+
+
+class OrdersNews(BaseModel):
+    """An account's orders of its newest epochs."""
+
+    account: str
+    block: int
+    orders: list[dict[str, object]]
+
+
+async def watch_of(request: Request) -> AsyncIterator[Watch]:
+    """The application's watch, with one more stream open."""
+    watch: Watch = request.app.state.watch
+    if watch.open >= MOST_OPEN:
+        raise Problem(503, "Too many streams", f"{MOST_OPEN} are open", {"Retry-After": "30"})
+    watch.open += 1
+    try:
+        yield watch
+    finally:
+        watch.open -= 1
+
+
+Watching = Annotated[Watch, Depends(watch_of)]
+
+
+async def _changes(
+    watch: Watch, settings: Settings, name: str, look: Callable[[View], BaseModel | None]
+) -> AsyncIterator[ServerSentEvent]:
+    """What stands now, then every change of it."""
+    ends, seen, told = time.monotonic() + settings.stream_seconds, "", ""
+    while True:
+        head = await watch.head()
+        if head is not None and head.hash != seen:
+            seen = head.hash
+            news = await to_thread.run_sync(watch.at, head, look)
+            data = "" if news is None else news.model_dump_json()
+            if news is not None and data != told:
+                told = data
+                yield ServerSentEvent(raw_data=data, event=name, id=str(head.number))
+        if time.monotonic() >= ends:
+            return
+        await asyncio.sleep(PAUSE_S)
+
+
+@router.get("/blocks", response_class=EventSourceResponse)
+async def blocks(watch: Watching, settings: Configured) -> AsyncIterator[ServerSentEvent]:
+    """Every new newest block: event `block`."""
+
+    def look(here: View) -> BlockNews:
+        return BlockNews(**here.head._asdict())
+
+    async for event in _changes(watch, settings, "block", look):
+        yield event
+
+
+@router.get("/book", response_class=EventSourceResponse)
+async def book(watch: Watching, settings: Configured, zone: OneZone = 1) -> AsyncIterator[ServerSentEvent]:
+    """A zone's open book whenever it may have changed: event `book`, data as of GET energy/book."""
+    async for event in _changes(watch, settings, "book", lambda here: book_of(here, zone, here.head.epoch)):
+        yield event
+
+
+@router.get("/epochs", response_class=EventSourceResponse)
+async def epochs(watch: Watching, settings: Configured, zone: OneZone = 1) -> AsyncIterator[ServerSentEvent]:
+    """A zone's epochs as they are cleared: event `epoch`, data as of GET energy/epochs."""
+    async for event in _changes(watch, settings, "epoch", lambda here: newest_epoch(here, zone)):
+        yield event
+
+
+@router.get("/orders/{account}", response_class=EventSourceResponse)
+async def orders(watch: Watching, settings: Configured, account: AddressInPath) -> AsyncIterator[ServerSentEvent]:
+    """An account's newest orders whenever one changes: event `orders`, orders as of GET energy/orders."""
+
+    def look(here: View) -> OrdersNews:
+        o = tables.orders
+        query = orders_query().where(o.c.account == account, o.c.epoch >= here.head.epoch - 1)
+        rows = here.connection.execute(query.order_by(o.c.epoch, o.c.index)).mappings().all()
+        shapes = [order_shape(here, dict(row)).model_dump(mode="json") for row in rows]
+        return OrdersNews(account=account, block=here.head.number, orders=shapes)
+
+    async for event in _changes(watch, settings, "orders", look):
+        yield event

@@ -1,0 +1,350 @@
+"""The independent audit: from an archive alone to every price, fill, balance, supply and bill.
+
+Nothing here asks a contract to calculate anything, and nothing reads the database. Blocks must hash to one another,
+what is in them to its header, readings must be signed by their meter's key; prices, fills and balances are worked out
+again by the reference auction (`busbar.ledger`) and held against what the contracts announced and hold.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from busbar import errors
+from busbar.archive import Archive, ArchiveError
+from busbar.chain import Event
+from busbar.clearing import fill
+from busbar.ledger import KINDS, Book, EpochBook, Ledger, audit, rebuild
+from busbar.orders import OrderId, Side
+from busbar.readings import MeterDomain, SignedReading, meter_id_text
+from busbar.results import AuditCheck
+from busbar.statements import Lot, Month, Statement, Tariffs, Trade, grid_lines, market_lines
+from busbar.units import PERIOD_EPOCHS, Calendar, Money
+
+END = 1 << 63
+"""Block number of what concerns the state at the end."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """Something that is not as it must be.
+
+    Attributes:
+        epoch: Epoch it happened in, or that it concerns.
+        block: Block it shows in; what the contracts hold in the end comes after every block.
+        account: Whose it is; empty if it is nobody's alone.
+        what: What was looked at.
+        expected: What it must be.
+        found: What stands there.
+    """
+
+    epoch: int
+    block: int
+    account: str
+    what: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        whose = f", account {self.account}" if self.account else ""
+        return f"epoch {self.epoch}{whose}: {self.what}: must be {self.expected}, is {self.found}"
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What came of an audit.
+
+    Attributes:
+        findings: Everything wrong, the earliest epoch first.
+        checks: The sums over the whole market.
+        ledger: The rebuilt books; None if the events make no sense.
+        readings: Signed readings found for the accepted ones.
+    """
+
+    findings: list[Finding]
+    checks: list[AuditCheck]
+    ledger: Ledger | None
+    readings: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings and all(check.ok for check in self.checks)
+
+
+def run(archive: Archive, head_hash: str | None = None) -> Audit:
+    """Audits an archive.
+
+    Args:
+        archive: What to audit.
+        head_hash: Hash of the last block as known from elsewhere; what proves that the archive is of that chain.
+    """
+    findings = list(_blocks(archive, head_hash))
+    events: list[Event] = []
+    signed: list[tuple[int, SignedReading]] = []
+    try:
+        for block, found in archive.events():
+            events += found
+            signed += [(block.number, reading) for reading in block.readings()]
+        findings += _orders(archive, events)
+        proofs = _Proofs(archive, signed)
+        findings += proofs.check(events)
+        epoch = archive.epoch_of(archive.head.number)
+        wanted = [event for event in events if (event.contract, event.name) in KINDS]
+        ledger = rebuild(wanted, archive.market.money, archive.epoch_of, epoch)
+    except (errors.BusbarError, ValueError, LookupError, TypeError) as problem:
+        # What makes no sense at all cannot be rebuilt; where it begins has been found above, or is told here.
+        at = problem.block if isinstance(problem, ArchiveError) and problem.block is not None else None
+        last = min(at or (events[-1].block if events else 0), archive.head.number)
+        told = Finding(archive.epoch_of(last), END, "", "events", "a sequence that can happen", _told(problem))
+        findings.append(told)
+        return Audit(sorted(findings), [], None, 0)
+    findings += _results(ledger)
+    findings += _state(archive, ledger, epoch)
+    findings += _standing(archive, events, ledger, epoch)
+    findings += _held(archive, events, epoch)
+    checks = audit(ledger, archive.state, archive.market.money)
+    return Audit(sorted(findings), checks, ledger, proofs.proven)
+
+
+def _told(problem: Exception) -> str:
+    return " ".join(str(problem).split()) or type(problem).__name__
+
+
+# ------------------------------------------------------------------------------ is it the chain's?
+
+
+def _blocks(archive: Archive, head_hash: str | None) -> Iterator[Finding]:
+    addresses = archive.market.addresses.values()
+    for place, block in enumerate(archive.blocks):
+        epoch = archive.epoch_of(place)
+        if block.number != place:
+            yield Finding(epoch, place, "", f"number of block {place}", str(place), str(block.number))
+        if place and block.parent_hash != archive.blocks[place - 1].hash:
+            what = f"hash of block {place - 1}, as block {place} names it"
+            yield Finding(
+                archive.epoch_of(place - 1),
+                place - 1,
+                _whose(archive, place - 1),
+                what,
+                block.parent_hash,
+                archive.blocks[place - 1].hash,
+            )
+        for fault in block.faults(addresses):
+            yield Finding(epoch, place, _whose(archive, place), f"block {place}", "as hashed", fault)
+    if head_hash is not None and archive.head.hash != head_hash:
+        last = archive.head.number
+        yield Finding(archive.epoch_of(last), last, "", "hash of the last block", head_hash, archive.head.hash)
+
+
+def _whose(archive: Archive, place: int) -> str:
+    """The first account that the events of a block are about; its first sender if they cannot be read."""
+    single = Archive(archive.market, [archive.blocks[place]], archive.state)
+    try:
+        named = [
+            str(event.args["account"]) for _, found in single.events() for event in found if "account" in event.args
+        ]
+    except errors.BusbarError:
+        return archive.sender_in(place)
+    return named[0] if named else ""
+
+
+def _orders(archive: Archive, events: Sequence[Event]) -> Iterator[Finding]:
+    for event in events:
+        if event.name in ("OrdersEntered", "OrderCancelled"):
+            epoch = archive.epoch_of(event.block)
+            if event.args["epoch"] != epoch:
+                what = f"epoch of {event.name} in block {event.block}"
+                yield Finding(epoch, event.block, event.args["account"], what, str(epoch), str(event.args["epoch"]))
+
+
+class _Proofs:
+    """Which key each meter has when, and whether it signed what was accepted."""
+
+    def __init__(self, archive: Archive, signed: Sequence[tuple[int, SignedReading]]) -> None:
+        self.archive = archive
+        self.domain = MeterDomain(archive.market.chain_id, archive.market.addresses["Metering"])
+        self.signed: dict[tuple[int, str, int], list[SignedReading]] = {}
+        for block, one in signed:
+            self.signed.setdefault((block, one.reading.meter_id, one.reading.interval_end), []).append(one)
+        self.keys: dict[str, str] = {}
+        self.owners: dict[str, str] = {}
+        self.proven = 0
+
+    def check(self, events: Sequence[Event]) -> Iterator[Finding]:
+        for event in events:
+            args = event.args
+            if event.name == "MeterAssigned":
+                meter_id = meter_id_text(args["meterId"])
+                self.keys[meter_id], self.owners[meter_id] = args["config"]["key"], args["owner"]
+            elif event.name == "MeterReplaced":
+                self.keys[meter_id_text(args["meterId"])] = args["newKey"]
+            elif event.name == "ReadingAccepted":
+                yield from self._accepted(event, args)
+
+    def _accepted(self, event: Event, args: Mapping[str, object]) -> Iterator[Finding]:
+        meter_id = meter_id_text(bytes(args["meterId"]))  # type: ignore[call-overload]  # bytes, by the ABI
+        registers = (args["importWh"], args["exportWh"])
+        key = self.keys.get(meter_id, "")
+        for one in self.signed.get((event.block, meter_id, int(str(args["intervalEnd"]))), []):
+            if (one.reading.import_wh, one.reading.export_wh) == registers and self._signer(one) == key:
+                self.proven += 1
+                return
+        yield Finding(
+            self.archive.epoch_of(event.block),
+            event.block,
+            self.owners.get(meter_id, ""),
+            f"reading of {meter_id} ending at {args['intervalEnd']}",
+            f"signed by the meter's key {key}",
+            "in no transaction of its block with that signature",
+        )
+
+    def _signer(self, one: SignedReading) -> str:
+        try:
+            return str(one.signer(self.domain))
+        except errors.BusbarError:
+            return ""
+
+
+# ------------------------------------------------------------------------------ does it come out?
+
+
+def _results(ledger: Ledger) -> Iterator[Finding]:
+    for (zone, epoch), book in ledger.epochs.items():
+        if book.on_chain is not None and book.on_chain != book.reference():
+            yield Finding(
+                epoch, book.cleared_block, "", f"result of zone {zone}", str(book.reference()), str(book.on_chain)
+            )
+
+
+BALANCES = ("energy_free_uwh", "energy_escrow_uwh", "money_free_units", "money_escrow_units")
+
+
+def _state(archive: Archive, ledger: Ledger, epoch: int) -> Iterator[Finding]:
+    """The contracts' state against the books, account by account."""
+    known = {account.address for account in archive.state.accounts}
+    for address in set(ledger.accounts) - known:
+        yield Finding(epoch, END, address, "account", "in the contracts' state", "missing")
+    for account in archive.state.accounts:
+        book = ledger.accounts[account.address]
+        for name in BALANCES:
+            yield from _compare(epoch, account.address, name, getattr(book, name), getattr(account, name))
+    for imports in archive.state.imports:
+        book = ledger.accounts[imports.address]
+        yield from _compare(epoch, imports.address, "outstanding_wh", book.outstanding_wh, imports.outstanding_wh)
+        yield from _compare(epoch, imports.address, "grid_import_wh", book.grid_import_wh, imports.grid_import_wh)
+    for register in archive.state.registers:
+        expected = ledger.registers.get(register.meter_id)
+        yield from _compare(epoch, "", f"registers of {register.meter_id}", expected, register)
+    supply_wei = ledger.minted_wei - ledger.burnt_wei
+    yield from _compare(epoch, "", "GRID supply in wei", supply_wei, archive.state.grid_supply_wei)
+
+
+def _standing(archive: Archive, events: Sequence[Event], ledger: Ledger, epoch: int) -> Iterator[Finding]:
+    """Status, zone, number of orders, settlement periods and auto-retire, as the events tell them."""
+    standings: dict[str, tuple[int, int]] = {}
+    switched: dict[str, bool] = {}
+    for event in events:
+        if event.name == "AccountSet":
+            standings[event.args["account"]] = (event.args["status"], event.args["zone"])
+        elif event.name == "AutoRetireSet":
+            switched[event.args["account"]] = event.args["enabled"]
+    orders = Counter(placed.account for (_, of), book in ledger.epochs.items() if of == epoch for placed in book.orders)
+    for account in archive.state.accounts:
+        expected = (*standings.get(account.address, (0, 0)), orders[account.address])
+        found = (account.status, account.zone, account.order_count)
+        yield from _compare(epoch, account.address, "status, zone and orders", expected, found)
+    period = epoch // PERIOD_EPOCHS
+    for imports in archive.state.imports:
+        outstanding = ledger.accounts[imports.address].outstanding
+        now, before = (sum(o.energy_wh for o in outstanding if o.period == of) for of in (period, period - 1))
+        expected_ledger = (period, now, before, switched.get(imports.address, True))
+        found_ledger = (imports.period, imports.current_wh, imports.previous_wh, imports.auto_retire)
+        yield from _compare(epoch, imports.address, "period and its import", expected_ledger, found_ledger)
+
+
+def _held(archive: Archive, events: Sequence[Event], epoch: int) -> Iterator[Finding]:
+    """Tokens that Trading owns, by every transfer to and from it."""
+    trading = archive.market.addresses["Trading"]
+    held: Counter[str] = Counter()
+    for event in events:
+        if event.name == "Transfer":
+            held[event.contract] += event.args["value"] * (
+                (event.args["to"] == trading) - (event.args["from"] == trading)
+            )
+    yield from _compare(epoch, "", "GRID wei of Trading", held["GridToken"], archive.state.grid_held_wei)
+    yield from _compare(epoch, "", "quote wei of Trading", held["BahtToken"], archive.state.quote_held_wei)
+
+
+def _compare(epoch: int, account: str, what: str, expected: object, found: object) -> Iterator[Finding]:
+    if expected != found:
+        yield Finding(epoch, END, account, what, str(expected), str(found))
+
+
+# ------------------------------------------------------------------------------ bills
+
+
+def bills(archive: Archive, ledger: Ledger, statements: Sequence[Statement], tariffs: Tariffs) -> Iterator[Finding]:
+    """Statements against bills worked out again from the rebuilt books.
+
+    A provisional statement can only be compared at its own block.
+    """
+    calendar, epoch = archive.market.calendar, archive.epoch_of(archive.head.number)
+    metered = {meter_id_text(event.args["meterId"]): event.args["owner"] for event in _assigned(archive)}
+    for statement in statements:
+        month, who = Month.parse(statement.month), statement.account
+        if statement.provisional and statement.block != archive.head.number:
+            told = (str(archive.head.number), str(statement.block))
+            yield Finding(epoch, END, who, "block of a provisional statement", *told)
+            continue
+        book = ledger.accounts[who]
+        left = _left(book, month)
+        trades = _trades(ledger, who, month, calendar, archive.market.money)
+        lines = grid_lines(left, month, tariffs, calendar.epoch_seconds, service=who in metered.values())
+        lines += market_lines(trades, month)
+        for what, expected, found in (
+            ("grid import in Wh", sum(wh for _, wh in left), statement.grid_import_wh),
+            ("energy bought in micro-Wh", sum(t.energy_uwh for t in trades if t.side == "buy"), statement.bought_uwh),
+            ("energy sold in micro-Wh", sum(t.energy_uwh for t in trades if t.side == "sell"), statement.sold_uwh),
+            ("total in micro-THB", sum(line.amount_uthb for line in lines), statement.total_uthb),
+            ("sum of its lines in micro-THB", sum(line.amount_uthb for line in statement.lines), statement.total_uthb),
+        ):
+            yield from _compare(epoch, who, f"statement {month}: {what}", expected, found)
+
+
+def _assigned(archive: Archive) -> Iterator[Event]:
+    return (event for _, found in archive.events() for event in found if event.name == "MeterAssigned")
+
+
+def _left(book: Book, month: Month) -> list[tuple[Lot, int]]:
+    owed = [*book.grid_import, *book.outstanding]
+    inside = [entry for entry in owed if month.start < entry.interval_end <= month.end]
+    return [(Lot(entry.interval_end, entry.energy_wh, entry.energy_wh, ""), entry.energy_wh) for entry in inside]
+
+
+def _trades(ledger: Ledger, who: str, month: Month, calendar: Calendar, money: Money) -> list[Trade]:
+    return [
+        trade
+        for (_, epoch), book in ledger.epochs.items()
+        if book.settled and month.start <= calendar.start(epoch) < month.end
+        for trade in _fills(book, who, calendar, money)
+    ]
+
+
+def _fills(book: EpochBook, who: str, calendar: Calendar, money: Money) -> Iterator[Trade]:
+    result = book.reference()
+    for placed in book.live:
+        filled = fill(result, placed.order)
+        if placed.account == who and filled.energy_units:
+            epoch = OrderId.parse(placed.order_id).epoch
+            yield Trade(
+                epoch=epoch,
+                start=calendar.start(epoch),
+                order_id=placed.order_id,
+                side="buy" if placed.order.side is Side.BID else "sell",
+                limit_tick=placed.order.tick,
+                price2=result.price2,
+                energy_uwh=filled.energy_units,
+                money_wei=money.to_wei(filled.money_units),
+                order_tx=placed.tx_hash,
+                clear_tx=book.clear_tx,
+            )

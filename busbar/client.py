@@ -1,0 +1,294 @@
+"""The API from Python, typed: what integrators use, and what `busbar show` prints.
+
+Answers are the API's own shapes, with every number an exact integer. Keys stay here: a payload is fetched, signed by
+the client's signer, and only the signature travels.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import httpx
+from eth_account.messages import encode_defunct
+from pydantic import BaseModel
+
+from busbar import errors
+from busbar.api.paging import Page
+from busbar.api.shapes import (
+    Accepted,
+    AccountShape,
+    BalanceShape,
+    BlockShape,
+    BookShape,
+    EpochDetail,
+    EpochShape,
+    GridStatus,
+    JournalShape,
+    MeterShape,
+    OracleRequest,
+    OrderShape,
+    Payloads,
+    PersonShape,
+    ReadingShape,
+    Stats,
+    Status,
+    TradeShape,
+    TransactionShape,
+)
+from busbar.api.signed import text_to_sign
+from busbar.chain import KeySigner
+from busbar.statements import Statement
+
+PREFIX = "/api/v1"
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class ApiError(errors.BusbarError):
+    """The server refused, or does not answer.
+
+    Attributes:
+        status: HTTP status; 0 if there was no answer.
+        problem: The problem document, as far as there was one.
+    """
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        self.status = status
+        self.problem = problem
+        super().__init__(str(problem.get("detail", problem.get("title", f"the server answered {status}"))))
+
+
+class Client:
+    """A connection to the API. Use it as a context manager, or close it.
+
+    Args:
+        url: Address of the server, without path.
+        signer: Signs transactions and requests for one account; nothing can be changed without it.
+        timeout_s: Longest wait for an answer.
+    """
+
+    def __init__(self, url: str, signer: KeySigner | None = None, timeout_s: float = 30) -> None:
+        self.signer = signer
+        self._http = httpx.Client(base_url=url, timeout=timeout_s)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ reading
+
+    def status(self) -> Status:
+        """What the server serves, and how far it is."""
+        return self._get("status", Status)
+
+    def grid(self) -> GridStatus:
+        """The market as a whole."""
+        return self._get("grid/status", GridStatus)
+
+    def block(self, height: int) -> BlockShape:
+        """A block by its number."""
+        return self._get(f"blocks/{height}", BlockShape)
+
+    def blocks(self) -> Iterator[BlockShape]:
+        """Blocks, newest first."""
+        return self._pages("blocks", BlockShape)
+
+    def transaction(self, tx_hash: str) -> TransactionShape:
+        """Where a transaction stands."""
+        return self._get(f"transactions/{tx_hash}", TransactionShape)
+
+    def book(self, zone: int = 1, epoch: int | None = None) -> BookShape:
+        """A zone's book in the open epoch, or another."""
+        return self._get("energy/book", BookShape, zone=zone, epoch=epoch)
+
+    def orders(self, **filters: str | int) -> Iterator[OrderShape]:
+        """Orders, newest epoch first; filters are those of GET energy/orders."""
+        return self._pages("energy/orders", OrderShape, **filters)
+
+    def epochs(self, zone: int = 1) -> Iterator[EpochShape]:
+        """Cleared epochs, newest first."""
+        return self._pages("energy/epochs", EpochShape, zone=zone)
+
+    def epoch(self, number: int, zone: int = 1) -> EpochDetail:
+        """An epoch with its curves."""
+        return self._get(f"energy/epochs/{number}", EpochDetail, zone=zone)
+
+    def trades(self, **filters: str | int) -> Iterator[TradeShape]:
+        """Fills, newest epoch first; filters are those of GET energy/trades."""
+        return self._pages("energy/trades", TradeShape, **filters)
+
+    def stats(self, by: Literal["epoch", "hour", "day", "participant", "zone"] = "day", **filters: int) -> Stats:
+        """Trade by epoch, hour, day, participant or zone."""
+        return self._get("energy/stats", Stats, by=by, **filters)
+
+    def participants(self) -> Iterator[AccountShape]:
+        """Participants in order of registration."""
+        return self._pages("participants", AccountShape)
+
+    def meters(self, **filters: str) -> Iterator[MeterShape]:
+        """Meters in order of assignment."""
+        return self._pages("meters", MeterShape, **filters)
+
+    def readings(self, meter_id: str) -> Iterator[ReadingShape]:
+        """A meter's accepted registers, newest first."""
+        return self._pages(f"meters/{meter_id}/readings", ReadingShape)
+
+    def requests(self, **filters: str) -> Iterator[OracleRequest]:
+        """Requests for data, newest first."""
+        return self._pages("oracle/requests", OracleRequest, **filters)
+
+    def account(self, account: str) -> AccountShape:
+        """A participant."""
+        return self._get(f"accounts/{account}", AccountShape)
+
+    def balance(self, account: str) -> BalanceShape:
+        """What an account holds and owes."""
+        return self._get(f"accounts/{account}/balance", BalanceShape)
+
+    def history(self, account: str) -> Iterator[JournalShape]:
+        """Every change of an account, newest first."""
+        return self._pages(f"accounts/{account}/history", JournalShape)
+
+    def statement(self, account: str, month: str) -> Statement:
+        """A month's bill."""
+        return self._get(f"accounts/{account}/statement", Statement, month=month)
+
+    def save_statement(self, account: str, month: str, path: Path) -> None:
+        """Writes a month's bill; the file's ending says how: .json, .csv or .pdf."""
+        wanted = {"month": month, "format": path.suffix.lstrip(".")}
+        path.write_bytes(self._ask("GET", f"accounts/{account}/statement", params=wanted).content)
+
+    # ------------------------------------------------------------------ changing
+
+    def deposit(self, asset: Literal["energy", "money"], amount_wei: int) -> list[TransactionShape]:
+        """Brings tokens into the signer's trading account."""
+        return self._sign("deposit", {"asset": asset, "amount_wei": str(amount_wei)})
+
+    def withdraw(self, asset: Literal["energy", "money"], amount_wei: int) -> list[TransactionShape]:
+        """Takes tokens out into the signer's wallet."""
+        return self._sign("withdraw", {"asset": asset, "amount_wei": str(amount_wei)})
+
+    def transfer(self, asset: Literal["energy", "money"], amount_wei: int, to: str) -> list[TransactionShape]:
+        """Sends tokens from the signer's wallet to another."""
+        return self._sign("transfer", {"asset": asset, "amount_wei": str(amount_wei), "to": to})
+
+    def send(self, raw: bytes) -> Accepted:
+        """Passes a signed transaction on."""
+        answer = self._ask("POST", "transactions", json={"raw": "0x" + raw.hex()})
+        return Accepted.model_validate_json(answer.content)
+
+    def wait(self, tx_hash: str, timeout_s: float = 60) -> TransactionShape:
+        """Where a transaction stands once it is included, or after the time is over."""
+        ends = time.monotonic() + timeout_s
+        while True:
+            stands = self.transaction(tx_hash)
+            if stands.status != "pending" or time.monotonic() > ends:
+                return stands
+            time.sleep(0.2)
+
+    def _sign(self, verb: str, body: dict[str, str]) -> list[TransactionShape]:
+        signer = self._signer()
+        answer = self._ask("POST", f"accounts/{signer.address}/{verb}", json=body)
+        sent = []
+        for payload in Payloads.model_validate_json(answer.content).transactions:
+            raw = signer.sign(
+                {
+                    "chainId": payload.chain_id,
+                    "to": payload.to,
+                    "data": payload.data,
+                    "value": payload.value,
+                    "nonce": payload.nonce,
+                    "gas": payload.gas,
+                    "maxFeePerGas": payload.max_fee_per_gas,
+                    "maxPriorityFeePerGas": payload.max_priority_fee_per_gas,
+                    "type": payload.type,
+                }
+            )
+            sent.append(self.wait(self.send(raw).tx_hash))
+        return sent
+
+    # ------------------------------------------------------------------ people
+
+    def tell(self, account: str, **known: str | None) -> PersonShape:
+        """Keeps name, email and location of somebody."""
+        return PersonShape.model_validate_json(self._signed("POST", "accounts", {"account": account, **known}).content)
+
+    def person(self, account: str) -> PersonShape:
+        """What is known of somebody."""
+        return PersonShape.model_validate_json(self._signed("GET", f"accounts/{account}/person").content)
+
+    def erase(self, account: str) -> None:
+        """Erases what is known of somebody."""
+        self._signed("DELETE", f"accounts/{account}/person")
+
+    def _signed(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        signer = self._signer()
+        request = self._http.build_request(method, f"{PREFIX}/{path}", json=body)
+        expires = int(time.time()) + 60
+        text = text_to_sign(method, request.url.raw_path.decode(), self.status().chain_id, expires, request.content)
+        signature = signer.account.sign_message(encode_defunct(text=text)).signature
+        request.headers["Authorization"] = (
+            f"Busbar account={signer.address}, expires={expires}, signature=0x{bytes(signature).hex()}"
+        )
+        return _checked(self._send(request))
+
+    def _signer(self) -> KeySigner:
+        if self.signer is None:
+            raise ApiError(0, {"detail": "this client has no signer: name one to change anything"})
+        return self.signer
+
+    # ------------------------------------------------------------------ HTTP
+
+    def _get(self, path: str, shape: type[Shape], **params: str | int | None) -> Shape:
+        return shape.model_validate_json(self._ask("GET", path, params=_named(params)).content)
+
+    def _pages(self, path: str, shape: type[Shape], **params: str | int | None) -> Iterator[Shape]:
+        wanted = _named(params)
+        page_of = Page[shape]  # type: ignore[valid-type]  # a type made at run time
+        while True:
+            page = page_of.model_validate_json(self._ask("GET", path, params=wanted).content)
+            yield from page.items
+            if page.next_cursor is None:
+                return
+            wanted["cursor"] = page.next_cursor
+
+    def _ask(self, method: str, path: str, **what: Any) -> httpx.Response:
+        return _checked(self._send(self._http.build_request(method, f"{PREFIX}/{path}", **what)))
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return self._http.send(request)
+        except httpx.HTTPError as problem:
+            detail = f"no server answers at {self._http.base_url} ({type(problem).__name__}): start `busbar api`"
+            raise ApiError(0, {"detail": detail}) from None
+
+
+def _named(params: dict[str, str | int | None]) -> dict[str, str | int]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    if answer.is_success:
+        return answer
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {}
+    raise ApiError(answer.status_code, problem if isinstance(problem, dict) else {})
+
+
+def frame(items: Sequence[BaseModel] | Iterator[BaseModel]) -> Any:
+    """A pandas data frame of shapes: a column a field, units in its name, every number exact.
+
+    Integers beyond 64 bits stay Python's own, in a column of objects.
+    """
+    import pandas as pd
+
+    return pd.json_normalize([item.model_dump() for item in items], sep="_")

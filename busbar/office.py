@@ -1,0 +1,510 @@
+"""Commands for operators and participants: index, verify, api, export, audit, statement; order, deposit, show ...
+
+As in `busbar.cli`: commands parse, call and print.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from busbar import errors, logs, service, tools
+from busbar.units import ENERGY_UNITS_PER_WH, kwh, price, thb
+
+if TYPE_CHECKING:  # see busbar.cli
+    from sqlalchemy import Engine
+
+    from busbar.chain import Call, Chain, Outcome
+    from busbar.history import History
+
+app = typer.Typer()
+show = typer.Typer(no_args_is_help=True, help="Prints blocks, epochs, trades or the book, from the API.")
+order = typer.Typer(no_args_is_help=True, help="Enters an order into the open epoch.")
+app.add_typer(show, name="show")
+app.add_typer(order, name="order")
+
+Url = Annotated[str | None, typer.Option(help="The node's address; the network's own if not given.")]
+Network = Annotated[str, typer.Option(help="Which deployments/<network>.toml to go by.")]
+RecordFile = Annotated[
+    Path | None, typer.Option("--record", help="Deployment record; deployments/<chain id>.json if not given.")
+]
+Database = Annotated[
+    str,
+    typer.Option(envvar="BUSBAR_DATABASE", help="sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."),
+]
+Api = Annotated[str, typer.Option("--api", envvar="BUSBAR_API", help="Address of `busbar api`.")]
+Who = Annotated[str, typer.Option("--account", help="Whose: dev:N, or an encrypted keystore.")]
+TariffFile = Annotated[Path | None, typer.Option("--tariffs", help="Dated tariffs, as in data/tariffs.")]
+Plan = Annotated[str, typer.Option(help="Retail plan: residential-1.2 or tou-1.3.")]
+Rows = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")]
+
+DEFAULT_DATABASE = "sqlite:///out/history.db"
+DEFAULT_API = "http://127.0.0.1:8000"
+
+
+def _chain(network: str, url: str | None, record: Path | None) -> "Chain":
+    from busbar.deployment import Parameters, Record, connect, parameters_path, record_path
+
+    logs.configure(verbose=True)
+    parameters = Parameters.load(parameters_path(network))
+    return connect(Record.load(record or record_path(parameters.chain_id)), url or parameters.url)
+
+
+@contextmanager
+def _engine(database: str) -> "Iterator[Engine]":
+    from busbar.history import open_database
+
+    if database == DEFAULT_DATABASE:
+        Path("out").mkdir(exist_ok=True)
+    engine = open_database(database)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _tariff_file(path: Path | None) -> Path:
+    return path or tools.project_root() / "data" / "tariffs" / "thailand.csv"
+
+
+# ------------------------------------------------------------------------------ for operators
+
+
+@app.command()
+def index(
+    database: Database = DEFAULT_DATABASE,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Forget what came from the chain and begin again.")
+    ] = False,
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+    pause: Annotated[float, typer.Option("--pause", min=0.1, help="Seconds between looks at the chain.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Go on to the newest block, then stop.")] = False,
+) -> None:
+    """Follows the chain into a database. Stop and start it as you like."""
+    from busbar.history import History
+
+    chain = _chain(network, url, record)
+    with _engine(database) as engine:
+        if rebuild:
+            History.forget(engine)
+        history = History(chain, engine)
+        service.run(lambda: _follow(history), pause_s=pause, once=once)
+
+
+def _follow(history: "History") -> "Sequence[Outcome]":
+    import structlog
+
+    done = history.step()
+    if done:
+        structlog.get_logger(__name__).info("indexed", blocks=done)
+    return ()
+
+
+@app.command()
+def verify(
+    database: Database = DEFAULT_DATABASE, network: Network = "devnet", url: Url = None, record: RecordFile = None
+) -> None:
+    """Compares the index with the chain at one block: balances, import, registers, supply, results, open book."""
+    from busbar.history import verify as compare
+
+    chain = _chain(network, url, record)
+    with _engine(database) as engine:
+        block, differences = compare(chain, engine)
+    for difference in differences:
+        typer.echo(f"{difference.what}: index {difference.database}, chain {difference.chain}")
+    if differences:
+        raise errors.BusbarError(f"index and chain differ in {len(differences)} places at block {block}")
+    typer.echo(f"index and chain agree at block {block}")
+
+
+@app.command()
+def api(
+    database: Database = DEFAULT_DATABASE,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(help="Origin whose pages may call, such as https://app.example; repeatable.")
+    ] = None,
+    rate: Annotated[str, typer.Option(help="Requests allowed from one address; empty for no limit.")] = "1200/minute",
+    tariffs: TariffFile = None,
+    plan: Plan = "residential-1.2",
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Serves the index over HTTP, under /api/v1. `busbar index` fills it."""
+    import uvicorn
+    from limits import parse
+
+    from busbar.api.app import create_app
+    from busbar.api.context import Settings
+
+    try:
+        parse(rate or "1/second")
+    except ValueError:
+        raise typer.BadParameter(f"{rate!r} is no rate: write 600/minute, say", param_hint="--rate") from None
+    chain = _chain(network, url, record)
+    with _engine(database) as engine:
+        settings = Settings(engine, chain, tuple(cors_origin or ()), rate or None, _tariff_file(tariffs), plan)
+        uvicorn.run(create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="File to write.")],
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Writes the market's blocks to a file that proves itself, for `busbar audit`."""
+    from busbar.archive import collect
+
+    archive = collect(_chain(network, url, record))
+    archive.save(file)
+    typer.echo(f"{len(archive.blocks)} blocks up to {archive.head.hash}: {file}")
+
+
+@app.command()
+def audit(
+    file: Annotated[Path | None, typer.Argument(help="File of `busbar export`; the live chain if not given.")] = None,
+    head_hash: Annotated[
+        str | None, typer.Option("--head", help="Hash of the last block, known from elsewhere.")
+    ] = None,
+    statement: Annotated[
+        list[Path] | None, typer.Option(help="Statement as JSON whose bill is worked out again; repeatable.")
+    ] = None,
+    tariffs: TariffFile = None,
+    plan: Plan = "residential-1.2",
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Rebuilds prices, fills, balances and supply from events and signed readings; names the first difference."""
+    from busbar.archive import Archive, collect
+    from busbar.audit import bills, run
+    from busbar.statements import Statement, Tariffs
+
+    archive = collect(_chain(network, url, record)) if file is None else Archive.load(file)
+    result = run(archive, head_hash)
+    findings = list(result.findings)
+    if statement and result.ledger is not None:
+        read = [Statement.model_validate_json(path.read_text(encoding="utf-8")) for path in statement]
+        findings = sorted([*findings, *bills(archive, result.ledger, read, Tariffs(_tariff_file(tariffs), plan))])
+    for check in result.checks:
+        typer.echo(f"{'OK  ' if check.ok else 'FAIL'} {check.name}")
+    typer.echo(f"{len(archive.blocks)} blocks, {result.readings} signed readings, last block {archive.head.hash}")
+    failed = [check.name for check in result.checks if not check.ok]
+    if findings:
+        raise errors.BusbarError(f"the audit found {len(findings)} differences, the first: {findings[0]}")
+    if failed:
+        raise errors.BusbarError(f"the audit failed: {', '.join(failed)}")
+    typer.echo("the audit found no difference")
+
+
+@app.command()
+def statement(
+    account: Annotated[str, typer.Argument(help="Participant's address.")],
+    month: Annotated[str, typer.Argument(help="YYYY-MM, Bangkok calendar.")],
+    file: Annotated[Path, typer.Argument(help="File to write: .json, .csv or .pdf.")],
+    database: Database = DEFAULT_DATABASE,
+    tariffs: TariffFile = None,
+    plan: Plan = "residential-1.2",
+    named: Annotated[bool, typer.Option("--named", help="Print the participant's name on the PDF, if known.")] = False,
+) -> None:
+    """Writes a participant's bill of a month."""
+    from eth_utils.address import is_hex_address, to_checksum_address
+
+    from busbar.bill import to_pdf
+    from busbar.people import look_up
+    from busbar.statements import Month, Tariffs, make, to_csv
+
+    if file.suffix not in (".json", ".csv", ".pdf"):
+        raise typer.BadParameter("must end in .json, .csv or .pdf", param_hint="FILE")
+    if not is_hex_address(account):
+        raise typer.BadParameter(f"{account!r} is no address", param_hint="ACCOUNT")
+    who = str(to_checksum_address(account))
+    with _engine(database) as engine, engine.connect() as connection:
+        made = make(connection, who, Month.parse(month), Tariffs(_tariff_file(tariffs), plan))
+        person = look_up(connection, who) if named else None
+    if file.suffix == ".pdf":
+        file.write_bytes(to_pdf(made, person.name if person else None))
+    else:
+        file.write_text(to_csv(made) if file.suffix == ".csv" else made.model_dump_json(indent=1) + "\n", "utf-8")
+    typer.echo(f"{thb(made.total_uthb * 10**12)}, saved {thb(made.saving_uthb * 10**12)}: {file}")
+
+
+@app.command()
+def reset(
+    database: Database = DEFAULT_DATABASE,
+    network: Network = "devnet",
+    url: Url = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Begins again: an empty chain, no deployment record, an empty index. On a local development chain only."""
+    from busbar.chain import Node
+    from busbar.deployment import Parameters, parameters_path, record_path
+    from busbar.devnet import CHAIN_ID
+    from busbar.history import History
+
+    parameters = Parameters.load(parameters_path(network))
+    node = Node(url or parameters.url)
+    served = int(node.request("eth_chainId"), 16)
+    if served != CHAIN_ID or not node.is_local:
+        raise errors.BusbarError(
+            f"refused: {node.url} serves chain {served}, and only a local chain {CHAIN_ID} is reset"
+        )
+    if not yes:
+        typer.confirm(f"Everything on the chain at {node.url} and in its index will be gone. Go on?", abort=True)
+    node.request("anvil_reset")
+    record_path(CHAIN_ID).unlink(missing_ok=True)
+    with _engine(database) as engine:
+        History.forget(engine)
+    typer.echo("the chain is empty: deploy with `ape run deploy`")
+
+
+# ------------------------------------------------------------------------------ for participants
+
+
+@app.command()
+def account(who: Who = "dev:20", network: Network = "devnet", url: Url = None, record: RecordFile = None) -> None:
+    """Prints what an account holds, owes and has in the market."""
+    from busbar.keys import signer
+
+    chain = _chain(network, url, record)
+    address = signer(who, chain.chain_id).address
+    block = chain.head().number
+    (held,), (imports,) = chain.accounts([address], block), chain.imports([address], block)
+    wallet = [chain.view(token, "balanceOf", address, block=block) for token in ("GridToken", "BahtToken")]
+    unit_wei = chain.money.unit_wei
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for name, value in (
+        ("account", address),
+        ("block", str(block)),
+        ("status", ("unknown", "active", "suspended")[held.status]),
+        ("free energy", _energy(held.energy_free_uwh)),
+        ("energy in orders", _energy(held.energy_escrow_uwh)),
+        ("free money", thb(held.money_free_units * unit_wei)),
+        ("money in orders", thb(held.money_escrow_units * unit_wei)),
+        ("GRID in the wallet", _energy(wallet[0] // 10**9)),
+        ("baht in the wallet", thb(wallet[1])),
+        ("import to cover", kwh(imports.outstanding_wh)),
+        ("grid import", kwh(imports.grid_import_wh)),
+    ):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _energy(energy_uwh: int) -> str:
+    return kwh(energy_uwh // ENERGY_UNITS_PER_WH)
+
+
+def _act(network: str, url: str | None, record: Path | None, who: str, calls: "Iterable[Call]") -> None:
+    from busbar.keys import signer
+
+    chain = _chain(network, url, record)
+    by = signer(who, chain.chain_id)
+    for call in calls:
+        outcome = chain.send(by, call)
+        typer.echo(f"{call} done in block {outcome.block}: {outcome.tx_hash}")
+        for event in chain.decode_logs(outcome.logs):
+            if event.name == "OrdersEntered":
+                from busbar.orders import order_id
+
+                typer.echo(f"order {order_id(by.address, event.args['epoch'], event.args['firstIndex'])}")
+
+
+def _enter(side: int, tick: int, quantity_wh: int, **where: Any) -> None:
+    from busbar.chain import create_orders_call
+    from busbar.orders import Order, Side
+
+    _act(**where, calls=[create_orders_call([Order(Side(side), tick, quantity_wh)])])
+
+
+Tick = Annotated[int, typer.Argument(help="Limit per kWh in ticks, 1 to 1023.")]
+Quantity = Annotated[int, typer.Argument(help="Energy in Wh.")]
+AssetName = Annotated[str, typer.Argument(help="energy (GRID) or money (baht).")]
+AmountWei = Annotated[int, typer.Argument(min=1, help="Amount in wei: 1e18 to the kWh, or to the baht.")]
+
+
+@order.command()
+def buy(
+    tick: Tick,
+    quantity_wh: Quantity,
+    who: Who = "dev:20",
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Bids for energy, at TICK or less."""
+    _enter(0, tick, quantity_wh, network=network, url=url, record=record, who=who)
+
+
+@order.command()
+def sell(
+    tick: Tick,
+    quantity_wh: Quantity,
+    who: Who = "dev:20",
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Offers energy, at TICK or more."""
+    _enter(1, tick, quantity_wh, network=network, url=url, record=record, who=who)
+
+
+@app.command()
+def cancel(
+    order_id: Annotated[str, typer.Argument(help="Id of the order, in decimal.")],
+    who: Who = "dev:20",
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Cancels an open order."""
+    from busbar.chain import Call
+
+    if not (order_id.isascii() and order_id.isdigit()):
+        raise typer.BadParameter(f"{order_id!r} is no order's id", param_hint="ORDER_ID")
+    _act(network, url, record, who, [Call("Trading", "cancelOrder", (int(order_id),))])
+
+
+def _asset(name: str) -> tuple[int, str]:
+    if name not in ("energy", "money"):
+        raise typer.BadParameter(f"{name!r} is neither energy nor money", param_hint="ASSET")
+    return (0, "GridToken") if name == "energy" else (1, "BahtToken")
+
+
+@app.command()
+def deposit(
+    asset: AssetName,
+    amount_wei: AmountWei,
+    who: Who = "dev:20",
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Brings tokens from the wallet into the market."""
+    from busbar.chain import Call
+
+    number, token = _asset(asset)
+    trading = _chain(network, url, record).addresses["Trading"]
+    calls = [Call(token, "approve", (trading, amount_wei)), Call("Trading", "deposit", (number, amount_wei))]
+    _act(network, url, record, who, calls)
+
+
+@app.command()
+def withdraw(
+    asset: AssetName,
+    amount_wei: AmountWei,
+    to: Annotated[str | None, typer.Option(help="Receiver; the account's own wallet if not given.")] = None,
+    who: Who = "dev:20",
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Takes free tokens out of the market."""
+    from busbar.chain import Call
+    from busbar.keys import signer
+
+    number, _ = _asset(asset)
+    receiver = to or signer(who, _chain(network, url, record).chain_id).address
+    _act(network, url, record, who, [Call("Trading", "withdraw", (number, amount_wei, receiver))])
+
+
+@app.command()
+def transfer(
+    asset: AssetName,
+    amount_wei: AmountWei,
+    to: Annotated[str, typer.Argument(help="Receiver's address.")],
+    who: Who = "dev:20",
+    network: Network = "devnet",
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Sends tokens from wallet to wallet."""
+    from busbar.chain import Call
+
+    _, token = _asset(asset)
+    _act(network, url, record, who, [Call(token, "transfer", (to, amount_wei))])
+
+
+# ------------------------------------------------------------------------------ show
+
+
+def _print(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    # A pipe has no width: rows stay whole there.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@show.command("blocks")
+def show_blocks(api: Api = DEFAULT_API, limit: Rows = 10) -> None:
+    """Prints the newest blocks."""
+    from busbar.client import Client
+
+    with Client(api) as client:
+        rows = [
+            (b.number, b.timestamp, b.epoch, b.transactions, b.events, b.hash) for b in islice(client.blocks(), limit)
+        ]
+    _print(("block", "Unix time", "epoch", "transactions", "events", "hash"), rows)
+
+
+@show.command("epochs")
+def show_epochs(api: Api = DEFAULT_API, limit: Rows = 10, zone: int = 1) -> None:
+    """Prints the newest cleared epochs."""
+    from busbar.client import Client
+
+    with Client(api) as client:
+        tick_wei = client.status().tick_wei
+        rows = [
+            (e.epoch, kwh(e.result.volume_wh), price(e.result.price2, tick_wei) if e.result.price2 else "no trade")
+            for e in islice(client.epochs(zone), limit)
+        ]
+    _print(("epoch", "volume", "THB/kWh"), rows)
+
+
+@show.command("trades")
+def show_trades(
+    api: Api = DEFAULT_API, limit: Rows = 10, who: Annotated[str | None, typer.Option("--of")] = None
+) -> None:
+    """Prints the newest fills."""
+    from busbar.client import Client
+
+    with Client(api) as client:
+        tick_wei = client.status().tick_wei
+        trades = client.trades(**({"account": who} if who else {}))
+        rows = [
+            (t.epoch, t.account, t.side, _energy(t.energy_uwh), price(t.price2, tick_wei), thb(t.money_wei))
+            for t in islice(trades, limit)
+        ]
+    _print(("epoch", "account", "side", "energy", "THB/kWh", "money"), rows)
+
+
+@show.command("book")
+def show_book(api: Api = DEFAULT_API, zone: int = 1) -> None:
+    """Prints the open book, and what it would clear at."""
+    from busbar.client import Client
+
+    with Client(api) as client:
+        book, tick_wei = client.book(zone), client.status().tick_wei
+    bids, asks = ({v.tick: v.energy_wh for v in side} for side in (book.bids, book.asks))
+    ticks = sorted({*bids, *asks}, reverse=True)
+    _print(
+        ("bids", "THB/kWh", "asks"),
+        [(kwh(bids[t]) if t in bids else "", price(2 * t, tick_wei), kwh(asks[t]) if t in asks else "") for t in ticks],
+    )
+    result = book.indicative
+    told = f"{price(result.price2, tick_wei)} THB/kWh for {kwh(result.volume_wh)}" if result.price2 else "no trade"
+    typer.echo(f"epoch {book.epoch}, {book.orders} orders, would clear at {told}")

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.35;
+
+/// @title Messages
+/// @notice What participants sign: EIP-712 structs, worded for whoever reads them in a wallet. The domain is
+///         Trading's (name "Busbar Trading", version "1"); docs/protocol.md, "Signed messages", shows one.
+/// @dev The hashing of orders is assembly, since a bundle has up to a hundred of them: 150 gas an order instead of
+///      430. tests/solidity/MessagesTwin.sol is the readable twin, and a test compares the two.
+library Messages {
+    bytes32 private constant _ORDER_TYPEHASH = keccak256(
+        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh)"
+    );
+    bytes32 private constant _ORDERS_TYPEHASH = keccak256(
+        "Orders(address account,uint8 zone,uint8 source,uint32 nonce,uint32 firstEpoch,uint32 lastEpoch,Order[] orders)"
+        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh)"
+    );
+    bytes32 private constant _CANCEL_ORDER_TYPEHASH = keccak256(
+        "CancelOrder(address account,uint32 epoch,uint8 index,string action,uint32 energyWh,uint16 limitTicksPerKWh)"
+    );
+    bytes32 private constant _CANCEL_UP_TO_TYPEHASH = keccak256("CancelUpTo(address account,uint32 nonce)");
+    bytes32 private constant _WITHDRAW_TYPEHASH = keccak256(
+        "Withdraw(address account,string asset,uint256 amountWei,address to,uint32 nonce,uint64 deadline)"
+    );
+    bytes32 private constant _BUY = keccak256("buy");
+    bytes32 private constant _SELL = keccak256("sell");
+    bytes32 private constant _ENERGY = keccak256("energy");
+    bytes32 private constant _MONEY = keccak256("money");
+
+    /// @dev Reserved: energy of any source. Later, orders may ask for energy of one.
+    uint256 private constant _ANY_SOURCE = 0;
+
+    /// @notice What is signed for a bundle: struct and domain, hashed.
+    /// @param domain Domain separator.
+    /// @param orders See `hashOrders`.
+    function digestBundle(
+        bytes32 domain,
+        address account,
+        uint256 zone,
+        uint256 nonce,
+        uint256 firstEpoch,
+        uint256 lastEpoch,
+        uint48[] memory orders
+    ) internal pure returns (bytes32 digest) {
+        bytes32 ordersHash = hashOrders(orders);
+        bytes32 typehash = _ORDERS_TYPEHASH;
+        assembly ("memory-safe") {
+            let struct_ := mload(0x40)
+            mstore(struct_, typehash)
+            mstore(add(struct_, 0x20), account)
+            mstore(add(struct_, 0x40), zone)
+            mstore(add(struct_, 0x60), _ANY_SOURCE)
+            mstore(add(struct_, 0x80), nonce)
+            mstore(add(struct_, 0xa0), firstEpoch)
+            mstore(add(struct_, 0xc0), lastEpoch)
+            mstore(add(struct_, 0xe0), ordersHash)
+            let structHash := keccak256(struct_, 0x100)
+            mstore(struct_, hex"1901")
+            mstore(add(struct_, 0x02), domain)
+            mstore(add(struct_, 0x22), structHash)
+            digest := keccak256(struct_, 0x42)
+        }
+    }
+
+    /// @notice Hash of the array of orders in a bundle.
+    /// @param orders Valid orders as in OrderCodec: what is hashed is side, quantity and tick, which is all there is.
+    function hashOrders(uint48[] memory orders) internal pure returns (bytes32 hash) {
+        (bytes32 typehash, bytes32 buy, bytes32 sell) = (_ORDER_TYPEHASH, _BUY, _SELL);
+        assembly ("memory-safe") {
+            let count := mload(orders)
+            // One order as a struct, four words used again and again, and behind it the hashes of all.
+            let struct_ := mload(0x40)
+            let hashes := add(struct_, 0x80)
+            mstore(struct_, typehash)
+            for {
+                let i := 0
+            } lt(i, count) {
+                i := add(i, 1)
+            } {
+                let order := mload(add(add(orders, 0x20), shl(5, i)))
+                let action := buy
+                if and(shr(34, order), 1) {
+                    action := sell
+                }
+                mstore(add(struct_, 0x20), action)
+                mstore(add(struct_, 0x40), and(order, 0xffffff))
+                mstore(add(struct_, 0x60), and(shr(24, order), 0x3ff))
+                mstore(add(hashes, shl(5, i)), keccak256(struct_, 0x80))
+            }
+            hash := keccak256(hashes, shl(5, count))
+        }
+    }
+
+    /// @notice Struct hash of the cancel of one order.
+    function hashCancelOrder(
+        address account,
+        uint256 epoch,
+        uint256 index,
+        uint256 side,
+        uint256 tick,
+        uint256 quantityWh
+    ) internal pure returns (bytes32) {
+        bytes32 action = side == 0 ? _BUY : _SELL;
+        return keccak256(abi.encode(_CANCEL_ORDER_TYPEHASH, account, epoch, index, action, quantityWh, tick));
+    }
+
+    /// @notice Struct hash of the cancel of all messages up to a nonce.
+    function hashCancelUpTo(address account, uint256 nonce) internal pure returns (bytes32) {
+        return keccak256(abi.encode(_CANCEL_UP_TO_TYPEHASH, account, nonce));
+    }
+
+    /// @notice Struct hash of a withdrawal.
+    function hashWithdraw(
+        address account,
+        bool isEnergy,
+        uint256 amountWei,
+        address to,
+        uint256 nonce,
+        uint256 deadline
+    ) internal pure returns (bytes32) {
+        bytes32 asset = isEnergy ? _ENERGY : _MONEY;
+        return keccak256(abi.encode(_WITHDRAW_TYPEHASH, account, asset, amountWei, to, nonce, deadline));
+    }
+}

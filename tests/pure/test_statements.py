@@ -1,0 +1,109 @@
+"""Months, what GRID covers, and the lines of a bill."""
+
+from datetime import date, datetime
+
+import pytest
+
+from busbar import tools
+from busbar.statements import BANGKOK, Lot, Month, StatementError, Tariffs, Trade, grid_lines, market_lines, uncovered
+from busbar.tariff import TOU_PLAN
+
+FILE = tools.project_root() / "data" / "tariffs" / "thailand.csv"
+MARCH = Month(2026, 3)
+
+
+def lot(day, hour, energy_wh):
+    """Import of the quarter-hour that starts then, in March 2026."""
+    start = int(datetime(2026, 3, day, hour, tzinfo=BANGKOK).timestamp())
+    return Lot(start + 900, energy_wh, energy_wh, f"0x{day}{hour}"), energy_wh
+
+
+def row(number, import_wh=0, retired_wh=0, period=0):
+    place = {"block": number, "log_index": 0, "seq": 0, "tx_hash": "0x"}
+    return place | {"interval_end": number, "period": period, "import_wh": import_wh, "retired_wh": retired_wh}
+
+
+def left(*rows):
+    return [lot.left_wh for _, lot in uncovered(rows)]
+
+
+@pytest.mark.parametrize(("text", "last"), [("2026-02", 28), ("2028-02", 29), ("2026-12", 31), ("2026-04", 30)])
+def test_month__its_days__are_the_calendars(text, last):
+    month = Month.parse(text)
+    assert (str(month), month.first.day, month.last.day) == (text, 1, last)
+    assert month.end - month.start == last * 86_400
+
+
+@pytest.mark.parametrize("text", ["2026", "2026-00", "2026-13", "2026-3", "", "9999-12", "2026-03-01", "٢٠٢٦-٠٣"])
+def test_month__no_month__is_refused(text):
+    with pytest.raises(StatementError, match="is no month"):
+        Month.parse(text)
+
+
+def test_uncovered__oldest_import__is_covered_first():
+    assert left(row(1, 100), row(2, 50), row(3, retired_wh=120)) == [0, 30]
+
+
+def test_uncovered__another_periods_import__is_left_alone():
+    assert left(row(1, 100), row(2, 50, period=1), row(3, retired_wh=50, period=1)) == [100, 0]
+
+
+def test_uncovered__parked_import__counts_only_once_released():
+    assert left(row(1, 100), row(2, 70), row(2, -70)) == [100]
+    assert left(row(1, 100), row(2, 70), row(2, -70), row(3, 70)) == [100, 70]
+
+
+def test_grid_lines__of_a_flat_plan__are_energy_ft_service_and_vat():
+    lines = grid_lines([lot(3, 8, 1_001), lot(4, 20, 999)], MARCH, Tariffs(FILE), 900, service=True)
+    amounts = {line.item: line.amount_uthb for line in lines}
+    assert amounts == {
+        "Energy charge": 2 * 4_221_800,
+        "Ft": 2 * 97_200,
+        "Service charge": 24_620_000,
+        "VAT 7 %": -(-(2 * 4_319_000 + 24_620_000) * 7 // 100),
+    }
+    assert lines[0].transactions == ["0x38", "0x420"]
+    assert all(line.source for line in lines)
+    assert (lines[0].first_day, lines[0].last_day) == (date(2026, 3, 1), date(2026, 3, 31))
+
+
+def test_grid_lines__of_a_line__are_rounded_up_once():
+    lines = grid_lines([lot(3, 8, 1), lot(3, 9, 1), lot(3, 10, 1)], MARCH, Tariffs(FILE), 900, service=False)
+    # 3 Wh at 4.2218 THB/kWh are 12,665.4 micro-THB.
+    assert lines[0].amount_uthb == 12_666
+
+
+def test_grid_lines__by_time_of_use__part_on_peak_from_off_peak():
+    # The 4th is a Wednesday, the 7th a Saturday.
+    lots = [lot(4, 9, 1_000), lot(4, 8, 1_000), lot(7, 12, 1_000)]
+    lines = grid_lines(lots, MARCH, Tariffs(FILE, TOU_PLAN), 900, service=False)
+    shown = {line.item: (line.quantity_wh, line.amount_uthb) for line in lines if line.quantity_wh}
+    assert shown["Energy charge, on-peak"] == (1_000, 5_798_200)
+    assert shown["Energy charge, off-peak"] == (2_000, 2 * 2_636_900)
+    assert shown["Ft, off-peak"] == (2_000, 2 * 97_200)
+
+
+def test_grid_lines__without_import_or_meter__are_none():
+    assert grid_lines([], MARCH, Tariffs(FILE), 900, service=False) == []
+
+
+def test_market_lines__paid_is_rounded_up_and_earned_down():
+    trades = [
+        Trade(
+            epoch=1,
+            start=MARCH.start,
+            order_id=1,
+            side=side,
+            limit_tick=300,
+            price2=600,
+            energy_uwh=1,
+            money_wei=10**12 + 1,
+            order_tx="0xa",
+            clear_tx="0xb",
+        )
+        for side in ("buy", "sell")
+    ]
+    assert [(line.item, line.amount_uthb) for line in market_lines(trades, MARCH)] == [
+        ("Bought from neighbours", 2),
+        ("Sold to neighbours", -1),
+    ]

@@ -1,0 +1,353 @@
+"""The index against a real chain: what it holds, where it goes on, and how it goes back."""
+
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from busbar import tables
+from busbar.chain import Call
+from busbar.devnet import dev_meter_key
+from busbar.history import (
+    _HANDLERS,
+    History,
+    HistoryError,
+    head_of,
+    holdings,
+    import_ledgers,
+    open_database,
+    verify,
+)
+from tests.market import ENERGY, ZONE, ask, bid
+from tests.requires import needs_program
+
+DAY_OF_TRADE_EPOCH = 5
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    """A fresh database of each kind, by URL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'history.db'}"
+    return request.getfixturevalue("fresh_postgres")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A PostgreSQL server of our own, on a socket in a temporary folder."""
+    server = needs_program("postgres", apt="postgresql", folders="/usr/lib/postgresql/*/bin")
+    folder = tmp_path_factory.mktemp("pg")
+    # The server refuses to run for root: somebody else owns its folder then.
+    as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+    if as_user:
+        for path in (folder, *folder.parents[:2]):
+            path.chmod(0o755)
+        shutil.chown(folder, "nobody")
+    initdb = str(Path(server).resolve().parent / "initdb")
+    data = str(folder / "data")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": folder}
+    subprocess.run([*as_user, initdb, "-D", data, "-U", "busbar", "-A", "trust", "-N"], check=True, **quiet)
+    command = [*as_user, server, "-D", data, "-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder, text=True)
+    for line in process.stderr:
+        if "ready to accept connections" in line:
+            break
+    threading.Thread(target=process.stderr.read, daemon=True).start()
+    yield f"postgresql+psycopg://busbar@/{{}}?host={folder}"
+    process.terminate()
+    process.wait()
+    process.stderr.close()
+
+
+@pytest.fixture
+def fresh_postgres(postgres):
+    url = postgres.format("postgres")
+    engine = open_database(url)
+    tables.metadata.drop_all(engine)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def engine(database):
+    engine = open_database(database)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'history.db'}")
+    yield engine
+    engine.dispose()
+
+
+def contents(engine):
+    """All that came from the chain, table by table."""
+    with engine.connect() as connection:
+        return {
+            table.name: sorted(tuple(row) for row in connection.execute(select(table))) for table in tables.FROM_CHAIN
+        }
+
+
+def trade(market):
+    """An afternoon with a bit of everything: meters, parked growth, rationing, a cancel, retirement, a request."""
+    actors = market.actors
+    roof = market.meter("roof", actors.producer)
+    shop = market.meter("shop", actors.consumer, kind=2)
+    market.to_epoch(DAY_OF_TRADE_EPOCH)
+    market.submit(roof.read(export_wh=2_000), shop.read(import_wh=1_500))
+    market.enter(actors.producer, ask(300, 1_000), ask(310, 600), ask(320, 200))
+    market.give_energy(actors.other_producer, 500)
+    market.enter(actors.other_producer, ask(310, 500))
+    market.enter(actors.consumer, bid(350, 1_200))
+    market.enter(actors.other_consumer, bid(310, 143))
+    market.cancel(actors.producer, market.order_id(actors.producer, 2))
+    market.next_epoch()
+    market.clear()
+    market.chain.send(actors.keeper, Call("Metering", "retireFor", ([actors.consumer.address],)))
+    market.withdraw(actors.producer, ENERGY, 10**15)
+    market.chain.send(actors.oracle_operator, Call("OracleClient", "requestEnergyData", (1, b"ft".ljust(32, b"\0"))))
+    market.assign_meter("weak", actors.other_producer, export_w=100, export_wh=0)
+    weak = market.signed("weak", key_of("weak"), market.chain.head().timestamp + 1, 5_000_000, 9_000)
+    market.submit(weak)
+    market.chain.send(actors.distributor, Call("Metering", "releaseParked", (1,)))
+    market.chain.send(actors.consumer, Call("Metering", "setAutoRetire", (False,)))
+
+
+def key_of(meter_id):
+    return dev_meter_key(sum(meter_id.encode()) * 31 % 977)
+
+
+def test_step__a_day_of_trade__agrees_with_the_chain(market, engine):
+    trade(market)
+    history = History(market.chain, engine)
+    assert history.step() == market.chain.head().number + 1
+    assert verify(market.chain, engine) == (market.chain.head().number, [])
+    with engine.connect() as connection:
+        kinds = set(connection.scalars(select(tables.journal.c.kind)))
+    assert kinds == {
+        "deposited", "withdrawn", "metered", "parked", "released", "ordered", "cancelled", "settled", "retired",
+    }  # fmt: skip
+
+
+def test_step__repeated__changes_nothing(market, sqlite):
+    trade(market)
+    history = History(market.chain, sqlite)
+    history.step()
+    before = contents(sqlite)
+    assert history.step() == 0
+    assert contents(sqlite) == before
+
+
+def test_step__block_after_block_by_new_processes__equals_a_rebuild(market, engine):
+    history = History(market.chain, engine)
+    history.step()
+    mine = market.chain.after_send
+
+    def mine_and_follow():
+        mine()
+        History(market.chain, engine).step()
+
+    market.chain.after_send = mine_and_follow
+    try:
+        trade(market)
+    finally:
+        market.chain.after_send = mine
+    followed = contents(engine)
+    assert len(followed["fills"]) == 5
+    History.forget(engine)
+    History(market.chain, engine).step()
+    assert contents(engine) == followed
+
+
+def test_step__batches_end_in_mid_epoch__makes_no_difference(market, sqlite, monkeypatch, tmp_path):
+    trade(market)
+    History(market.chain, sqlite).step()
+    monkeypatch.setattr("busbar.history.BATCH_BLOCKS", 3)
+    small = open_database(f"sqlite:///{tmp_path / 'small.db'}")
+    History(market.chain, small).step()
+    assert contents(small) == contents(sqlite)
+    small.dispose()
+
+
+def test_step__the_chain_goes_back__follows_the_other_branch(market, engine):
+    """A branch with cancels, a clearing, retirement and parked growth is given up for one with other trades."""
+    history = History(market.chain, engine)
+    market.to_epoch(4)
+    fork = market.devnet.snapshot()
+    common = market.chain.head().number
+    trade(market)
+    history.step()
+    abandoned = contents(engine)
+    market.devnet.restore(fork)
+    market.to_epoch(4, 60)
+    market.give_energy(market.actors.producer, 700)
+    market.enter(market.actors.producer, ask(200, 700))
+    for _ in range(60):
+        market.devnet.mine()
+    history.step()
+    followed = contents(engine)
+    assert verify(market.chain, engine) == (market.chain.head().number, [])
+    assert [row for row in followed["blocks"] if row[0] <= common] == [
+        row for row in abandoned["blocks"] if row[0] <= common
+    ]
+    History.forget(engine)
+    History(market.chain, engine).step()
+    assert contents(engine) == followed
+
+
+def test_step__anvil_reorgs_under_it__agrees_again(market, sqlite):
+    history = History(market.chain, sqlite)
+    trade(market)
+    history.step()
+    before = contents(sqlite)
+    market.devnet.node.request("anvil_reorg", 6, [])
+    history.step()
+    assert verify(market.chain, sqlite) == (market.chain.head().number, [])
+    after = contents(sqlite)
+    assert before["parked"] != after["parked"]
+    assert {row[1] for row in after["blocks"]} != {row[1] for row in before["blocks"]}
+
+
+def test_step__a_shorter_chain__goes_back_with_it(market, sqlite):
+    history = History(market.chain, sqlite)
+    fork = market.devnet.snapshot()
+    history.step()
+    before = contents(sqlite)
+    trade(market)
+    history.step()
+    market.devnet.restore(fork)
+    history.step()
+    assert contents(sqlite) == before
+
+
+def test_step__interrupted_while_writing__leaves_no_trace(market, sqlite, monkeypatch):
+    history = History(market.chain, sqlite)
+    history.step()
+    before = contents(sqlite)
+    trade(market)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setitem(_HANDLERS, ("Metering", "Retired"), interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            history.step()
+    assert contents(sqlite) == before
+    history.step()
+    assert verify(market.chain, sqlite)[1] == []
+
+
+def test_step__a_second_indexer__is_told(market, sqlite):
+    trade(market)
+    history = History(market.chain, sqlite)
+    batch = history._fetch(0, 10)
+    history.step()
+    with pytest.raises(HistoryError, match="does another indexer write to it"):
+        history._write(batch)
+
+
+def test_history__a_database_of_another_market__is_refused(market, sqlite):
+    History(market.chain, sqlite)
+    other = market.another_trading()
+    with pytest.raises(HistoryError, match="holds another market"):
+        History(other, sqlite)
+
+
+def test_verify__a_row_was_changed__names_it(market, sqlite):
+    trade(market)
+    History(market.chain, sqlite).step()
+    consumer = market.actors.consumer.address
+    a = tables.accounts
+    with sqlite.begin() as connection:
+        held = holdings(connection, head_of(connection))[consumer]
+        changed = update(a).where(a.c.account == consumer).values(money_free_units=held.money_free_units + 1)
+        connection.execute(changed)
+    _, differences = verify(market.chain, sqlite)
+    assert [(d.what, int(d.database) - int(d.chain)) for d in differences] == [(f"money_free_units of {consumer}", 1)]
+
+
+def test_verify__an_ended_epoch_waits_for_clearing__is_counted_as_cleared(market, sqlite):
+    market.give_energy(market.actors.producer, 900)
+    market.enter(market.actors.producer, ask(300, 900))
+    market.enter(market.actors.consumer, bid(300, 700))
+    market.next_epoch()
+    assert market.chain.clearing_due(ZONE) is not None
+    History(market.chain, sqlite).step()
+    assert verify(market.chain, sqlite)[1] == []
+    with sqlite.connect() as connection:
+        held = holdings(connection, head_of(connection), [market.actors.producer.address])
+    assert held[market.actors.producer.address].energy_free_uwh == 200 * 10**6
+
+
+def test_verify__midnight_has_passed__agrees_on_grid_import(market, sqlite):
+    shop = market.meter("shop", market.actors.consumer, kind=2)
+    market.to_epoch(90)
+    market.submit(shop.read(import_wh=1_234))
+    consumer = market.actors.consumer.address
+    for epoch, (previous_wh, grid_wh) in {97: (1_234, 0), 100: (0, 1_234)}.items():
+        market.to_epoch(epoch)
+        History(market.chain, sqlite).step()
+        assert verify(market.chain, sqlite)[1] == []
+        with sqlite.connect() as connection:
+            ledger = import_ledgers(connection, head_of(connection))[consumer]
+        assert (ledger.current_wh, ledger.previous_wh, ledger.grid_import_wh) == (0, previous_wh, grid_wh)
+
+
+def test_verify__behind_the_chain__compares_at_its_own_block(market, sqlite):
+    trade(market)
+    History(market.chain, sqlite).step()
+    block = market.chain.head().number
+    market.fund(market.actors.consumer, 5)
+    assert verify(market.chain, sqlite) == (block, [])
+
+
+def test_verify__nothing_indexed_or_another_branch__is_refused(market, sqlite):
+    with pytest.raises(HistoryError, match="is empty"):
+        verify(market.chain, sqlite)
+    trade(market)
+    History(market.chain, sqlite).step()
+    market.devnet.node.request("anvil_reorg", 3, [])
+    with pytest.raises(HistoryError, match="is not the chain's any more"):
+        verify(market.chain, sqlite)
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, 2**53 + 1, 2**63, 2**76, 10**77, 2**256 - 1, 1 - 2**256])
+def test_exact__whatever_fits_256_bits__comes_back(engine, value):
+    with engine.begin() as connection:
+        row = {"block": 1, "log_index": 0, "tx_hash": "0x", "amount_wei": value}
+        connection.execute(insert(tables.supply), row)
+        assert connection.scalars(select(tables.supply.c.amount_wei)).all() == [value]
+
+
+def test_exact__beyond_256_bits__is_refused(sqlite):
+    row = {"block": 1, "log_index": 0, "tx_hash": "0x", "amount_wei": 2**256}
+    with sqlite.begin() as connection, pytest.raises(Exception, match="more than 256 bits"):
+        connection.execute(insert(tables.supply), row)
+
+
+@pytest.mark.parametrize("value", [2**60 - 1, 2**63 - 1, -(2**63)])
+def test_energy__of_64_bits__comes_back(engine, value):
+    row = dict.fromkeys(("energy_escrow_uwh", "money_free_units", "money_escrow_units"), 0)
+    with engine.begin() as connection:
+        connection.execute(insert(tables.accounts), row | {"account": "0x", "energy_free_uwh": value})
+        assert connection.scalars(select(tables.accounts.c.energy_free_uwh)).all() == [value]
+
+
+@pytest.mark.parametrize("url", ["sqlite:////no/such/folder/x.db", "postgresql+psycopg://x@127.0.0.1:1/x", "nonsense"])
+def test_open_database__none_there__says_so_in_one_line(url):
+    with pytest.raises(HistoryError, match=r"^the database does not open: [^\n]+$"):
+        open_database(url)
+
+
+def test_holding__of_nobody__is_nothing(sqlite, market):
+    History(market.chain, sqlite).step()
+    with sqlite.connect() as connection:
+        held = holdings(connection, head_of(connection), [market.actors.outsider.address])
+    assert held == {}

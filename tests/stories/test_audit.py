@@ -1,0 +1,228 @@
+"""A replayed street, audited from its archive: nothing is wrong with it, and whatever byte is altered is found."""
+
+import json
+import random
+
+import pytest
+
+from busbar import audit, tools
+from busbar.archive import Archive, ArchiveError, collect
+from busbar.chain import Call
+from busbar.history import open_database
+from busbar.statements import Month, Statement, Tariffs, make
+from tests.market import ENERGY, ask, bid
+
+TARIFFS = Tariffs(tools.project_root() / "data" / "tariffs" / "thailand.csv")
+
+
+@pytest.fixture(scope="module")
+def archive(street_day):
+    return Archive.load(street_day.archive)
+
+
+@pytest.fixture(scope="module")
+def lines(street_day):
+    return street_day.archive.read_text(encoding="ascii").splitlines(keepends=True)
+
+
+@pytest.fixture(scope="module")
+def ledger(archive):
+    return audit.run(archive).ledger
+
+
+@pytest.fixture(scope="module")
+def statements(street_day):
+    engine = open_database(street_day.url)
+    with engine.connect() as connection:
+        made = [make(connection, p.account, Month(2026, 3), TARIFFS) for p in street_day.run.participants]
+    engine.dispose()
+    return made
+
+
+@pytest.fixture
+def audited(tmp_path):
+    """Audits a copy, given as its lines: what is found, or why it cannot be read."""
+
+    def of(copy):
+        path = tmp_path / "copy.jsonl"
+        path.write_text("".join(copy), encoding="ascii")
+        return audit.run(Archive.load(path))
+
+    return of
+
+
+def changed(text, place):
+    """The text with another hex digit, or else another character, at a place."""
+    old = text[place]
+    new = "01"[old == "0"] if old in "0123456789abcdef" else "~"
+    return text[:place] + new + text[place + 1 :]
+
+
+def line_of(lines, kind):
+    """Number of the last line of a kind."""
+    return max(i for i, line in enumerate(lines) if kind in json.loads(line))
+
+
+def test_run__a_replayed_street__finds_nothing_wrong(archive, street_day):
+    result = audit.run(archive, archive.head.hash)
+    assert result.findings == []
+    assert result.ok
+    assert len(result.checks) == 12
+    assert result.readings == len(street_day.run.readings) == 40
+
+
+def test_run__a_street__works_out_what_the_replay_reported(ledger, street_day):
+    for p in street_day.run.participants:
+        book = ledger.accounts[p.account]
+        assert (book.bought_uwh, book.sold_uwh, book.energy_free_uwh) == (p.bought_uwh, p.sold_uwh, p.grid_held_uwh)
+    prices = {row.epoch: row.price2 for row in street_day.run.epochs}
+    assert {epoch: book.reference().price2 for (_, epoch), book in ledger.epochs.items()}.items() <= prices.items()
+
+
+@pytest.mark.parametrize("field", ["transactions", "receipts"])
+def test_run__a_byte_of_a_block_altered__is_found_by_epoch_and_account(archive, lines, audited, field):
+    number = line_of(lines, "receipts")
+    value = json.loads(lines[number])[field][0]
+    place = lines[number].index(value) + len(value) // 2
+    first = audited([*lines[:number], changed(lines[number], place), *lines[number + 1 :]]).findings[0]
+    assert first.epoch == archive.epoch_of(number - 1)
+    assert first.account
+    assert f"block {number - 1}: must be as hashed, is {field} do not hash" in str(first)
+
+
+def test_run__a_byte_of_a_header_altered__is_found_where_it_is(archive, lines, audited):
+    number = line_of(lines[:-20], "receipts")
+    place = lines[number].index("header") + 400
+    first = audited([*lines[:number], changed(lines[number], place), *lines[number + 1 :]]).findings[0]
+    assert first.epoch == archive.epoch_of(number - 1)
+    assert first.what == f"hash of block {number - 1}, as block {number} names it"
+
+
+def test_load__a_byte_of_the_last_header_altered__is_no_archive(lines, audited):
+    number = line_of(lines, "header")
+    place = lines[number].index("header") + 60
+    with pytest.raises(ArchiveError, match="names another last block"):
+        audited([*lines[:number], changed(lines[number], place), *lines[number + 1 :]])
+
+
+def test_run__a_forged_last_block__is_found_by_its_hash(archive):
+    first = audit.run(archive, "0x" + 64 * "0").findings[0]
+    assert (first.what, first.found) == ("hash of the last block", archive.head.hash)
+
+
+def test_run__a_signature_altered__names_meter_and_owner(archive, lines, audited, street_day):
+    """The transaction is forged together with its root, as only a dishonest node could: the meter's key is not."""
+    row = street_day.run.readings[-1]
+    block = next(b for b, found in archive.events() if any(e.tx_hash == row.tx_hash for e in found))
+    signed = next(r for r in block.readings() if r.reading.meter_id == row.meter_id)
+    number = block.number + 1
+    copy = lines[number].replace(signed.vs.hex(), signed.vs[:-1].hex() + f"{signed.vs[-1] ^ 1:02x}")
+    result = audited([*lines[:number], copy, *lines[number + 1 :]])
+    told = [f for f in result.findings if f.what.startswith("reading of")]
+    assert [(f.account, f.what) for f in told] == [
+        (row.account, f"reading of {row.meter_id} ending at {row.interval_end}")
+    ]
+
+
+@pytest.mark.parametrize("field", ["energy_free_uwh", "money_free_units", "status", "zone", "order_count"])
+def test_run__an_account_of_the_state_altered__is_named(archive, lines, audited, field):
+    number = line_of(lines, "state")
+    entry = json.loads(lines[number])
+    account = entry["state"]["accounts"][0]
+    account[field] += 1
+    copy = json.dumps(entry, sort_keys=True, separators=(",", ":")) + "\n"
+    first = audited([*lines[:number], copy, *lines[number + 1 :]]).findings[0]
+    assert first.account == account["address"]
+    assert first.epoch == archive.epoch_of(archive.head.number)
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        *[("imports", name) for name in ("period", "current_wh", "previous_wh", "grid_import_wh")],
+        *[("registers", name) for name in ("interval_end", "import_wh", "export_wh")],
+        *[(None, name) for name in ("grid_supply_wei", "grid_held_wei", "quote_held_wei")],
+        *[(None, name) for name in ("energy_total_uwh", "money_total_units")],
+    ],
+)
+def test_run__any_number_of_the_state_altered__is_found(lines, audited, part, field):
+    number = line_of(lines, "state")
+    entry = json.loads(lines[number])
+    record = entry["state"][part][0] if part else entry["state"]
+    record[field] += 1
+    copy = json.dumps(entry, sort_keys=True, separators=(",", ":")) + "\n"
+    assert not audited([*lines[:number], copy, *lines[number + 1 :]]).ok
+
+
+@pytest.mark.parametrize("field", ["chain_id", "genesis", "epoch_seconds", "tick_wei"])
+def test_run__another_market_claimed__is_found(lines, audited, field):
+    entry = json.loads(lines[0])
+    entry["market"][field] *= 2
+    assert not audited([json.dumps(entry, sort_keys=True, separators=(",", ":")) + "\n", *lines[1:]]).ok
+
+
+def test_run__whatever_byte_is_altered__it_is_found(lines, audited):
+    """A byte here and there in the whole file: none of them can differ without being noticed."""
+    text, chance = "".join(lines), random.Random(7)
+    for _ in range(20):
+        place = chance.randrange(len(text))
+        try:
+            found = not audited([changed(text, place)]).ok
+        except ArchiveError:
+            found = True
+        assert found, f"character {place}, {text[place - 20 : place + 20]!r}"
+
+
+def test_load__receipts_left_out__is_noticed_by_the_bloom_filter(lines, audited, archive):
+    number = line_of(lines, "receipts")
+    header = json.loads(lines[number])["header"]
+    copy = json.dumps({"header": header}, separators=(",", ":")) + "\n"
+    told = [f.found for f in audited([*lines[:number], copy, *lines[number + 1 :]]).findings]
+    assert "has events of the market, by its bloom filter, but no receipts" in told
+
+
+def test_load__cut_off__says_so(lines, audited):
+    with pytest.raises(ArchiveError, match="is cut off"):
+        audited(lines[:-1])
+
+
+def test_bills__statements_from_the_database__are_what_the_books_say(archive, ledger, statements):
+    assert list(audit.bills(archive, ledger, statements, TARIFFS)) == []
+
+
+def test_bills__an_amount_altered__is_named(archive, ledger, statements):
+    wrong = statements[0].model_copy(update={"total_uthb": statements[0].total_uthb + 1})
+    told = list(audit.bills(archive, ledger, [wrong], TARIFFS))
+    assert {f.account for f in told} == {wrong.account}
+    assert told[0].what == "statement 2026-03: total in micro-THB"
+
+
+def test_bills__the_replays_own_bill__is_the_statement_less_service_and_vat(statements, street_day):
+    for statement, p in zip(statements, street_day.run.participants, strict=True):
+        at_market = [line for line in statement.lines if not line.item.startswith(("Service", "VAT"))]
+        # Rounded once a line here, once an interval there.
+        assert abs(sum(line.amount_uthb for line in at_market) - p.bill_uthb) <= len(p.meter_ids) * 8
+        assert statement.grid_import_wh == p.grid_import_wh + p.outstanding_wh
+
+
+def test_statement__as_json__reads_back_the_same(statements):
+    for statement in statements:
+        assert Statement.model_validate_json(statement.model_dump_json()) == statement
+
+
+def test_collect__from_a_live_chain__audits_clean(market):
+    """An oracle operator delivers, a wallet retires, growth is parked: what a replay does not do."""
+    actors = market.actors
+    roof = market.meter("roof", actors.producer)
+    shop = market.meter("shop", actors.consumer, kind=2)
+    market.submit(roof.read(export_wh=2_000), shop.read(import_wh=900))
+    market.enter(actors.producer, ask(300, 1_000))
+    market.enter(actors.consumer, bid(300, 700))
+    market.next_epoch()
+    market.clear()
+    market.withdraw(actors.producer, ENERGY, 500 * 10**15)
+    market.chain.send(actors.keeper, Call("Metering", "retireFor", ([actors.consumer.address],)))
+    market.enter(actors.consumer, bid(300, 200))
+    archive = collect(market.chain)
+    result = audit.run(archive)
+    assert (result.findings, result.ok, result.readings) == ([], True, 2)
