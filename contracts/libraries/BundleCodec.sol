@@ -91,6 +91,7 @@ library BundleCodec {
         uint256 count
     ) internal pure returns (bytes calldata orders) {
         uint256 start = bundle.ordersStart;
+        // slither-disable-next-line write-after-write -- offset and length, which slither takes for one
         assembly ("memory-safe") {
             orders.offset := add(batch.offset, start)
             orders.length := mul(count, 6)
@@ -100,6 +101,7 @@ library BundleCodec {
     /// @notice The bundle's signature.
     function signatureOf(Bundle memory bundle, bytes calldata batch) internal pure returns (bytes calldata signature) {
         (uint256 start, uint256 end) = (bundle.signatureStart, bundle.end);
+        // slither-disable-next-line write-after-write -- likewise
         assembly ("memory-safe") {
             signature.offset := add(batch.offset, start)
             signature.length := sub(end, start)
