@@ -84,6 +84,9 @@ library BundleCodec {
         }
     }
 
+    // Offset and length of a slice, which slither takes for one variable.
+    // slither-disable-start write-after-write
+
     /// @notice The bundle's orders, six bytes each.
     function ordersOf(
         Bundle memory bundle,
@@ -91,7 +94,6 @@ library BundleCodec {
         uint256 count
     ) internal pure returns (bytes calldata orders) {
         uint256 start = bundle.ordersStart;
-        // slither-disable-next-line write-after-write -- offset and length, which slither takes for one
         assembly ("memory-safe") {
             orders.offset := add(batch.offset, start)
             orders.length := mul(count, 6)
@@ -101,12 +103,13 @@ library BundleCodec {
     /// @notice The bundle's signature.
     function signatureOf(Bundle memory bundle, bytes calldata batch) internal pure returns (bytes calldata signature) {
         (uint256 start, uint256 end) = (bundle.signatureStart, bundle.end);
-        // slither-disable-next-line write-after-write -- likewise
         assembly ("memory-safe") {
             signature.offset := add(batch.offset, start)
             signature.length := sub(end, start)
         }
     }
+
+    // slither-disable-end write-after-write
 
     /// @dev The 32 bytes at `offset`.
     function _word(bytes calldata batch, uint256 offset) private pure returns (uint256 word) {
