@@ -412,24 +412,23 @@ class Measurement:
             Crowd(market, SMALL_CROWD).warm()
             for n in profile.relayed_batches:
                 batch = [[waiting(i)] for i in range(n)]
-                self.found[f"relayed/sorted/{n}"] = Gas(None, self._relayed(people, lambda _, batch=batch: batch))
+                self.found[f"relayed/sorted/{n}"] = Gas(None, self._relayed(people, [batch] * ROUNDS))
             for count, n in profile.relayed_orders:
-                ladders = [[ladder_order(i, j) for j in range(n)] for i in range(count)]
-                gas = self._relayed(people, lambda _, batch=ladders: batch)
-                self.found[f"relayed/bundles/{count}x{n}"] = Gas(None, gas)
+                batch = [[ladder_order(i, j) for j in range(n)] for i in range(count)]
+                self.found[f"relayed/bundles/{count}x{n}"] = Gas(None, self._relayed(people, [batch] * ROUNDS))
             if UNSORTED_BATCH in profile.relayed_batches:
                 for name in UNSORTED:
                     draw, side = Draw(f"unsorted {name}"), Side.ASK if name == "one_side" else None
-                    gas = self._relayed(people, lambda _, d=draw, s=side: [[d.order(s)] for _ in range(UNSORTED_BATCH)])
-                    self.found[f"relayed/unsorted/{name}"] = Gas(None, gas)
+                    batches = [[[draw.order(side)] for _ in range(UNSORTED_BATCH)] for _ in range(ROUNDS)]
+                    self.found[f"relayed/unsorted/{name}"] = Gas(None, self._relayed(people, batches))
 
-    def _relayed(self, people: Sequence[KeySigner], orders_of: Callable[[int], Sequence[Sequence[Order]]]) -> int:
+    def _relayed(self, people: Sequence[KeySigner], batches: Sequence[Sequence[Sequence[Order]]]) -> int:
+        """Gas of the last batch; each has an epoch of its own."""
         market, gas = self.market, 0
         with market.undone():
-            for nonce in range(ROUNDS):
+            for nonce, batch in enumerate(batches):
                 market.next_epoch()
                 market.buy(people[-1], 450, 50_000)
-                batch = orders_of(nonce)
                 gas = market.relay([market.sign(p, nonce, orders) for p, orders in zip(people, batch, strict=False)])
         return gas
 

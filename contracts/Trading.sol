@@ -159,6 +159,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
     ) external nonReentrant {
         // The permit is the only consent there is, so a failed one is not passed over as above: whoever left an
         // allowance standing must not have it used by strangers.
+        // slither-disable-next-line reentrancy-benign -- as in depositWithPermit
         IERC20Permit(_token(asset)).permit(account, address(this), amountWei, deadline, v, r, s);
         _deposit(account, asset, amountWei);
     }
@@ -175,7 +176,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
 
         IERC20 token = IERC20(_token(asset));
         uint256 before = token.balanceOf(address(this));
-        // slither-disable-next-line arbitrary-send-erc20-permit -- the sender, or the owner of a permit that was just accepted
+        // slither-disable-next-line arbitrary-send-erc20 -- the sender, or the owner of a permit that was just accepted
         token.safeTransferFrom(account, address(this), amountWei);
         uint256 received = token.balanceOf(address(this)) - before;
         if (received != amountWei) revert UnexpectedAmountReceived(asset, amountWei, received);
@@ -281,6 +282,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
 
     /// @dev Why an order is not valid.
     function _invalid(uint256 order) private pure returns (bytes memory) {
+        // slither-disable-next-line unused-return -- any side is valid
         (, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
         if (OrderCodec.life(order) != 0) return abi.encodeWithSelector(InvalidOrder.selector, order);
         if (tick == 0) return abi.encodeWithSelector(InvalidTick.selector, tick);
@@ -353,6 +355,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
             uint256 i = index == 0 ? 1 : 0;
             index += i;
             // The word being filled; one that already holds orders of this epoch is read first.
+            // slither-disable-next-line divide-before-multiply -- a remainder
             uint256 slot = (index - 1) / OrderCodec.PER_WORD;
             uint256 lane = index - 1 - slot * OrderCodec.PER_WORD;
             uint256 open = lane == 0 ? 0 : words[slot];

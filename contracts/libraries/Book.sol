@@ -59,6 +59,7 @@ library Book {
     ) internal returns (uint256 overfull) {
         unchecked {
             uint256 index = tick - 1;
+            // slither-disable-next-line divide-before-multiply -- a remainder
             uint256 lane = index / _LEAF_LANES;
             uint256 shift = (index - lane * _LEAF_LANES) * _LEAF_BITS;
             uint256 slot = _base(book) + lane;
@@ -71,6 +72,7 @@ library Book {
 
             // A page sums 36 leaf lanes below 2**38, so it stays below 2**44: no check needed.
             index /= _PAGE_TICKS;
+            // slither-disable-next-line divide-before-multiply -- likewise
             lane = index / _PAGE_LANES;
             shift = (index - lane * _PAGE_LANES) * _PAGE_BITS;
             slot = _base(book) + 2 * _LEAF_WORDS + lane;

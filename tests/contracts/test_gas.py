@@ -21,12 +21,16 @@ CLEAR_WORST_GAS = 163_000
 """Clearing the worst book there is: the price interval's ends are the last ticks of two pages."""
 ROLL_GAS = 150_000
 """What clearing the worst book adds to somebody's order; busbar.chain.ROLL_GAS leaves room for it."""
-ORDER_GAS = 48_500
+ORDER_GAS = 48_000
 """A direct order, whole life, its transaction included."""
 HUNDRED_RANDOM_GAS = 950_000
 """100 orders in a call at random ticks of both sides, whole life."""
 HUNDRED_LADDER_GAS = 460_000
 """100 orders in a call at 100 ticks in a row, whole life."""
+RELAYED_GAS = 19_900
+"""One signed order of twenty in a batch sorted by tick, whole life; of a hundred it is 17,700, see bench."""
+UNDER_ONE_SIGNATURE_GAS = 430_000
+"""100 orders under one signature at 100 ticks in a row, whole life."""
 CANCEL_GAS = 42_000
 """Cancelling an account's first order of the epoch."""
 CANCEL_FURTHER_GAS = 47_500
@@ -135,6 +139,29 @@ def test_gas__100_orders_in_a_call__whole_life(crowd, ticks, bound):
         gas = crowd.enter(CROWD[1], *orders).gas_used
         crowd.next_epoch()
         assert epoch == 0 or gas <= bound
+
+
+def test_gas__one_signed_order_in_a_sorted_batch__whole_life(crowd):
+    for nonce in range(3):
+        crowd.buy(CROWD[20], 300, 1_000)
+        batch = [
+            crowd.signed_orders(who, Order(Side(i % 2), 300 + i // 10, 1_000), nonce=nonce)
+            for i, who in enumerate(CROWD[:20])
+        ]
+        gas = crowd.relay(*batch).gas_used
+        crowd.next_epoch()
+        assert nonce == 0 or gas <= 20 * RELAYED_GAS
+
+
+def test_gas__100_orders_under_one_signature__whole_life(crowd):
+    for nonce in range(3):
+        crowd.buy(CROWD[0], 300, 1_000)
+        crowd.sell(CROWD[2], 150, 500)
+        gas = crowd.relay(
+            crowd.signed_orders(CROWD[1], *[bid(200 + i, 1_000) for i in range(100)], nonce=nonce)
+        ).gas_used
+        crowd.next_epoch()
+        assert nonce == 0 or gas <= UNDER_ONE_SIGNATURE_GAS
 
 
 def test_gas__cancel(crowd):
