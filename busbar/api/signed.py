@@ -26,7 +26,9 @@ from busbar.deployment import ROLES
 LONGEST_S = 300
 """Longest time a signature may be valid for."""
 
-_HEADER = re.compile(r"Busbar account=(0x[0-9a-fA-F]{40}), expires=([0-9]{1,12}), signature=0x([0-9a-fA-F]{128}1[bBcC])")
+_HEADER = re.compile(
+    r"Busbar account=(0x[0-9a-fA-F]{40}), expires=([0-9]{1,12}), signature=0x([0-9a-fA-F]{128}1[bBcC])"
+)
 _SCHEME = APIKeyHeader(
     name="Authorization",
     scheme_name="SignedRequest",
