@@ -167,7 +167,7 @@ def _annex(page: FPDF, statement: Statement) -> None:
             ]
             for trade in statement.trades
         ]
-        _table(page, rows, (26, 18, 22, 24, 22, 32, 30))
+        _table(page, rows, (26, 16, 20, 24, 18, 35, 35))
 
 
 def _days(statement: Statement) -> list[list[str]]:
@@ -210,7 +210,7 @@ def _table(page: FPDF, rows: Sequence[Sequence[str]], widths: Sequence[int], *, 
 
 
 def _short(tx_hash: str) -> str:
-    return f"{tx_hash[:10]}…{tx_hash[-6:]}"
+    return f"{tx_hash[:8]}…{tx_hash[-6:]}"
 
 
 def _kwh(energy_wh: int) -> str:

@@ -24,7 +24,7 @@ from busbar import errors, tables
 from busbar.history import HistoryError, head_of, market_of
 from busbar.orders import Side, order_id
 from busbar.results import Model
-from busbar.tariff import FLAT_MARGINAL_PLAN, Tariff, load_tariff
+from busbar.tariff import FLAT_MARGINAL_ITEM, FLAT_MARGINAL_PLAN, Tariff, load_tariff
 from busbar.units import ENERGY_UNITS_PER_WH, GRACE_EPOCHS, PERIOD_EPOCHS, Calendar
 from busbar.wide import Wide
 
@@ -415,14 +415,14 @@ def grid_lines(
         energy_uthb = tariff.on_peak_uthb_per_kwh if price.on_peak else tariff.off_peak_uthb_per_kwh
         of_day = (", on-peak" if price.on_peak else ", off-peak") if tariff.on_peak_hours else ""
         for item, word, each in (
-            (f"Energy charge{of_day}", "energy", energy_uthb),
+            (f"Energy charge{of_day}", _energy_item(price), energy_uthb),
             (f"Ft{of_day}", "ft", tariff.ft_uthb_per_kwh),
         ):
             lines.append(
                 Line(
                     section="grid",
                     item=item,
-                    source=next((row for row in tariff.rows if row.startswith(word)), ""),
+                    source=_row(tariff, word),
                     first_day=max(month.first, tariff.holds_from),
                     last_day=min(month.last, tariff.holds_to),
                     quantity_wh=total_wh,
@@ -443,7 +443,14 @@ def grid_lines(
 
 
 def _row(tariff: Tariff, item: str) -> str:
-    return next((row for row in tariff.rows if row.startswith(item)), "")
+    """The tariff file's row of an item, as a report quotes it."""
+    return next((row for row in tariff.rows if row.startswith(f"{item} ")), "")
+
+
+def _energy_item(price: _Price) -> str:
+    if not price.tariff.on_peak_hours:
+        return FLAT_MARGINAL_ITEM
+    return "energy_on_peak" if price.on_peak else "energy_off_peak"
 
 
 def _plain(item: str, month: Month, amount_uthb: int, source: str) -> Line:

@@ -285,6 +285,7 @@ supply = Table(  # GRID minted (positive) and burnt (negative)
     metadata,
     *_event_key(),
     Column("amount_wei", Exact, nullable=False),
+    Column("total_wei", Exact, nullable=False),  # GRID in existence from here on
 )
 requests = Table(
     "requests",

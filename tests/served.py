@@ -1,9 +1,11 @@
 """The API on a real socket, in a thread of the tests' process."""
 
 import contextlib
+import logging
 import threading
 import time
 
+import structlog
 import uvicorn
 
 from busbar.api.app import create_app
@@ -14,6 +16,7 @@ from busbar.history import History
 @contextlib.contextmanager
 def served(settings):
     """Serves the API until the block ends; gives its address."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     port = free_port()
     config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=port, log_config=None, access_log=False)
     server = uvicorn.Server(config)
@@ -27,6 +30,7 @@ def served(settings):
     finally:
         server.should_exit = True
         thread.join()
+        structlog.reset_defaults()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from busbar.api import paging
 from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View
 from busbar.api.problems import Problem
 from busbar.api.shapes import AccountShape, GridStatus, MeterShape, OracleRequest, ReadingShape, ZoneShape
-from busbar.history import uncleared
+from busbar.history import grid_supply_wei, uncleared
 
 router = APIRouter()
 
@@ -32,7 +32,7 @@ def grid_status(here: Here) -> GridStatus:
             ZoneShape(zone=zone, paused=row["paused"], order_cap=row["order_cap"], waiting_epoch=waiting.get(zone))
             for zone, row in sorted(zones.items())
         ],
-        grid_supply_wei=sum(connection.scalars(select(tables.supply.c.amount_wei)).all()),
+        grid_supply_wei=grid_supply_wei(connection),
         parked_waiting=connection.scalar(select(func.count()).select_from(p).where(p.c.decided_block.is_(None))) or 0,
         requests_pending=connection.scalar(
             select(func.count()).select_from(tables.requests).where(tables.requests.c.done_block.is_(None))
@@ -45,16 +45,18 @@ def grid_status(here: Here) -> GridStatus:
 # ------------------------------------------------------------------------------ participants
 
 
-def _participants() -> Select[Any]:
-    """Participants with their newest standing."""
+def _participants(account: str | None = None) -> Select[Any]:
+    """Participants, or one of them, with their newest standing."""
     p, s = tables.participants, tables.standings
     place = s.c.block * 1_000_000 + s.c.log_index
-    last = select(s.c.account, func.max(place).label("place")).group_by(s.c.account).subquery()
-    return (
+    newest = select(s.c.account, func.max(place).label("place")).group_by(s.c.account)
+    last = (newest if account is None else newest.where(s.c.account == account)).subquery()
+    everybody = (
         select(p, s.c.status, s.c.zone)
         .outerjoin(last, last.c.account == p.c.account)
         .outerjoin(s, and_(s.c.account == p.c.account, place == last.c.place))
     )
+    return everybody if account is None else everybody.where(p.c.account == account)
 
 
 def participant_shape(row: Mapping[str, Any]) -> AccountShape:
@@ -74,8 +76,7 @@ def participant_of(here: View, account: str) -> AccountShape:
     Raises:
         Problem: There is none.
     """
-    query = _participants().where(tables.participants.c.account == account)
-    row = here.connection.execute(query).mappings().one_or_none()
+    row = here.connection.execute(_participants(account)).mappings().one_or_none()
     if row is None:
         raise Problem(404, "No such participant", f"{account} is no participant")
     return participant_shape(dict(row))

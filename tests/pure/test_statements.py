@@ -63,7 +63,8 @@ def test_grid_lines__of_a_flat_plan__are_energy_ft_service_and_vat():
         "VAT 7 %": -(-(2 * 4_319_000 + 24_620_000) * 7 // 100),
     }
     assert lines[0].transactions == ["0x38", "0x420"]
-    assert all(line.source for line in lines)
+    sources = ["energy_kwh_151_400 4.2218 ", "ft 0.0972 ", "service 24.62 ", "vat 7 "]
+    assert all(line.source.startswith(source) for line, source in zip(lines, sources, strict=True))
     assert (lines[0].first_day, lines[0].last_day) == (date(2026, 3, 1), date(2026, 3, 31))
 
 
@@ -80,6 +81,7 @@ def test_grid_lines__by_time_of_use__part_on_peak_from_off_peak():
     shown = {line.item: (line.quantity_wh, line.amount_uthb) for line in lines if line.quantity_wh}
     assert shown["Energy charge, on-peak"] == (1_000, 5_798_200)
     assert shown["Energy charge, off-peak"] == (2_000, 2 * 2_636_900)
+    assert {line.source.split()[0] for line in lines if "Energy" in line.item} == {"energy_on_peak", "energy_off_peak"}
     assert shown["Ft, off-peak"] == (2_000, 2 * 97_200)
 
 

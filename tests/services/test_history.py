@@ -321,13 +321,13 @@ def test_verify__nothing_indexed_or_another_branch__is_refused(market, sqlite):
 @pytest.mark.parametrize("value", [0, 1, -1, 2**53 + 1, 2**63, 2**76, 10**77, 2**256 - 1, 1 - 2**256])
 def test_exact__whatever_fits_256_bits__comes_back(engine, value):
     with engine.begin() as connection:
-        row = {"block": 1, "log_index": 0, "tx_hash": "0x", "amount_wei": value}
+        row = {"block": 1, "log_index": 0, "tx_hash": "0x", "amount_wei": value, "total_wei": 0}
         connection.execute(insert(tables.supply), row)
         assert connection.scalars(select(tables.supply.c.amount_wei)).all() == [value]
 
 
 def test_exact__beyond_256_bits__is_refused(sqlite):
-    row = {"block": 1, "log_index": 0, "tx_hash": "0x", "amount_wei": 2**256}
+    row = {"block": 1, "log_index": 0, "tx_hash": "0x", "amount_wei": 2**256, "total_wei": 0}
     with sqlite.begin() as connection, pytest.raises(Exception, match="more than 256 bits"):
         connection.execute(insert(tables.supply), row)
 
