@@ -12,7 +12,7 @@ can ever be included, so nothing happens twice. A replacement takes the same non
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -1106,29 +1106,45 @@ class Chain:
 
 
 def readings_in(data: bytes) -> list[SignedReading]:
-    """The signed readings in a transaction's input, handed in by a minter or delivered by an oracle operator.
+    """The signed readings that a minter handed in with a transaction's input.
 
     Entries that are no reading of any meter are left out, and an input of another kind has none.
     """
-    entries: Sequence[Any] = ()
+    known = _functions(load_artifact("Metering")["abi"])
+    kind = next(found for (name, _), found in known.items() if name == "submitReadings")
+    if data[:4] != kind.selector:
+        return []
     try:
-        for contract, function in (("Metering", "submitReadings"), ("OracleClient", "fulfillEnergyData")):
-            known = _functions(load_artifact(contract)["abi"])
-            kind = next(found for (name, _), found in known.items() if name == function)
-            if data[:4] == kind.selector:
-                arguments = _ABI.decode(kind.inputs, data[4:])
-                entries = arguments[0] if contract == "Metering" else _ABI.decode([_SIGNED_READING], arguments[1])
+        entries, keys = _ABI.decode(kind.inputs, data[4:])
     except (DecodingError, ValueError, OverflowError):
         return []
-    found = []
-    for meter_id, interval_end, import_wh, export_wh, r, vs in entries:
+    # The keys are those of the last readings.
+    public_keys = [b""] * (len(entries) - len(keys)) + [x + y for x, y in keys]
+    return list(_signed_readings(zip(entries, public_keys, strict=False)))
+
+
+def reading_delivered(data: bytes) -> SignedReading | None:
+    """The signed reading that an oracle operator answered with, as `EnergyDataFulfilled` tells; None if it is none."""
+    try:
+        (entry,) = _ABI.decode([_SIGNED_READING], data)
+        public_key = (
+            b"" if len(data) <= _READING_BYTES else b"".join(_ABI.decode([_SIGNED_READING, _P256_KEY], data)[1])
+        )
+    except (DecodingError, ValueError, OverflowError):
+        return None
+    return next(_signed_readings([(entry, public_key)]), None)
+
+
+def _signed_readings(entries: Iterable[tuple[Any, bytes]]) -> Iterator[SignedReading]:
+    for (meter_id, interval_end, import_wh, export_wh, r, vs), public_key in entries:
         with contextlib.suppress(errors.BusbarError):
             reading = Reading(meter_id_text(meter_id), interval_end, import_wh, export_wh)
-            found.append(SignedReading(reading, r, vs))
-    return found
+            yield SignedReading(reading, r, vs, public_key)
 
 
 _SIGNED_READING = "(bytes32,uint64,uint64,uint64,bytes32,bytes32)"
+_P256_KEY = "(bytes32,bytes32)"
+_READING_BYTES = 6 * 32
 
 
 def create_orders_call(orders: Sequence[Order]) -> Call:
