@@ -187,19 +187,7 @@ def rows(profile: Profile) -> list[Row]:
     for name, title in HUNDREDS.items():
         target, prototype = (LADDER_TARGET, "4-5k") if name == "ladder" else (HUNDRED_TARGET, "8.9k")
         found.append(Row(f"hundred/{name}", f"100 orders, {title}", ORDERS_IN_A_CALL, target, prototype))
-    for n in profile.relayed_batches:
-        title = f"relayed order, sorted, {n} a batch"
-        found.append(
-            Row(f"relayed/sorted/{n}", title, n, RELAYED_TARGET if n >= UNSORTED_BATCH else None, "12.4-15.1k")
-        )
-    if UNSORTED_BATCH in profile.relayed_batches:
-        for name, title in UNSORTED.items():
-            full = f"relayed order, unsorted, {title}, {UNSORTED_BATCH} a batch"
-            found.append(Row(f"relayed/unsorted/{name}", full, UNSORTED_BATCH, UNSORTED_TARGET))
-    for people, n in profile.relayed_orders:
-        title = f"relayed, {n} orders a signature, {people} a batch"
-        goal, was = (UNDER_ONE_SIGNATURE_TARGET, "4.0-4.9k") if n == ORDERS_IN_A_CALL else (None, "")
-        found.append(Row(f"relayed/bundles/{people}x{n}", title, people * n, goal, was))
+    found += _relayed_rows(profile)
     found += [
         Row("cancel/first", "cancel an account's first order", 1, CANCEL_TARGET, "33-43k"),
         Row("cancel/further", "cancel a further order", 1, CANCEL_TARGET, "33-43k"),
@@ -222,16 +210,7 @@ def rows(profile: Profile) -> list[Row]:
         dearest = f"clear the dearest of {profile.random_books} random books"
         found.append(Row("clear/random", dearest, 1, CLEAR_TARGET))
     found.append(Row("clear/worst", "clear the worst book that was constructed", 1, CLEAR_TARGET))
-    for kind, growth in READINGS.items():
-        for size, count in profile.reading_sizes():
-            goal = growth.target if size in (MEASURED_BATCH, "largest") else None
-            was = "27k" if kind == "export" and size == MEASURED_BATCH else ""
-            found.append(Row(f"readings/{kind}/{size}", f"readings, {growth.title}, {size} a batch", count, goal, was))
-    for kind in P256_READINGS:
-        for size, count in profile.reading_sizes():
-            goal = READINGS[kind].target + P256_ALLOWANCE if size in (MEASURED_BATCH, "largest") else None
-            title = f"P-256 readings, {READINGS[kind].title}, {size} a batch"
-            found.append(Row(f"readings/p256/{kind}/{size}", title, count, goal))
+    found += _reading_rows(profile)
     found += [
         Row(f"readings/duplicate/{n}", f"readings, duplicates skipped, {n} a batch", n) for n in profile.reading_batches
     ]
@@ -245,6 +224,39 @@ def rows(profile: Profile) -> list[Row]:
             Row(f"money/{name}/permit", f"deposit {name} with a permit"),
             Row(f"money/{name}/withdraw", f"withdraw {name}"),
         ]
+    return found
+
+
+def _relayed_rows(profile: Profile) -> list[Row]:
+    found = []
+    for n in profile.relayed_batches:
+        title = f"relayed order, sorted, {n} a batch"
+        found.append(
+            Row(f"relayed/sorted/{n}", title, n, RELAYED_TARGET if n >= UNSORTED_BATCH else None, "12.4-15.1k")
+        )
+    if UNSORTED_BATCH in profile.relayed_batches:
+        for name, title in UNSORTED.items():
+            full = f"relayed order, unsorted, {title}, {UNSORTED_BATCH} a batch"
+            found.append(Row(f"relayed/unsorted/{name}", full, UNSORTED_BATCH, UNSORTED_TARGET))
+    for people, n in profile.relayed_orders:
+        title = f"relayed, {n} orders a signature, {people} a batch"
+        goal, was = (UNDER_ONE_SIGNATURE_TARGET, "4.0-4.9k") if n == ORDERS_IN_A_CALL else (None, "")
+        found.append(Row(f"relayed/bundles/{people}x{n}", title, people * n, goal, was))
+    return found
+
+
+def _reading_rows(profile: Profile) -> list[Row]:
+    found = []
+    for kind, growth in READINGS.items():
+        for size, count in profile.reading_sizes():
+            goal = growth.target if size in (MEASURED_BATCH, "largest") else None
+            was = "27k" if kind == "export" and size == MEASURED_BATCH else ""
+            found.append(Row(f"readings/{kind}/{size}", f"readings, {growth.title}, {size} a batch", count, goal, was))
+    for kind in P256_READINGS:
+        for size, count in profile.reading_sizes():
+            goal = READINGS[kind].target + P256_ALLOWANCE if size in (MEASURED_BATCH, "largest") else None
+            title = f"P-256 readings, {READINGS[kind].title}, {size} a batch"
+            found.append(Row(f"readings/p256/{kind}/{size}", title, count, goal))
     return found
 
 

@@ -105,7 +105,7 @@ class Keeper:
             return ()
         timeout = self.chain.view("OracleClient", "TIMEOUT_BLOCKS", block=block)
         found = self.chain.read([Call("OracleClient", "requestOf", (request,)) for request in pending], block)
-        return tuple(r for r, (_, _, _, asked, _) in zip(pending, found, strict=True) if block > asked + timeout)
+        return tuple(r for r, (_, _, _, asked, *_) in zip(pending, found, strict=True) if block > asked + timeout)
 
     def step(self) -> list[Outcome]:
         """Does what is due now. A refusal is reported in its outcome and tried again by the next pass.

@@ -132,6 +132,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
                     continue;
                 }
                 ++accepted;
+                // slither-disable-next-line incorrect-equality -- nothing grown is nothing to mint
                 if (wh == 0) continue;
                 owners[credits] = owner;
                 mintedWh[credits] = wh;
@@ -186,6 +187,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         SkipReason reason
     ) private {
         bytes32 meterId = reading.meterId;
+        // slither-disable-next-line incorrect-equality -- an enumeration
         if (reason == SkipReason.NotNewer && _meters[meterId].replaced) {
             reason = _record(reading, _signer(reading, keys, k, domain));
             if (reason == SkipReason.None) {
@@ -271,6 +273,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         for (uint256 i = 0; i < energyWh.length; ++i) {
             total += energyWh[i];
         }
+        // slither-disable-next-line incorrect-equality -- as above
         if (total == 0) return;
         gridToken.mint(address(trading), total * _WH_WEI, bytes32(0));
         trading.credit(owners, energyWh);

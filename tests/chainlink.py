@@ -87,7 +87,7 @@ def _package(name: str) -> Path:
     if folder.exists():
         return folder / "package"
     with tempfile.TemporaryDirectory(dir=_cache()) as scratch:
-        command = ["npm", "pack", name, "--silent", "--pack-destination", scratch]
+        command = ["npm", "pack", name, "--loglevel=error", "--pack-destination", scratch]
         try:
             done = subprocess.run(
                 command, check=False, cwd=scratch, capture_output=True, text=True, timeout=_FETCH_SECONDS
@@ -95,7 +95,7 @@ def _package(name: str) -> Path:
         except (OSError, subprocess.TimeoutExpired) as problem:
             cannot_run(f"{name} cannot be had from npm: {type(problem).__name__}")
         if done.returncode != 0:
-            cannot_run(f"{name} cannot be had from npm: {done.stderr.strip()[:200]}")
+            cannot_run(f"{name} cannot be had from npm: {done.stderr.partition(chr(10))[0]}")
         (tarball,) = Path(scratch).glob("*.tgz")
         assert hashlib.sha512(tarball.read_bytes()).hexdigest() == SHA512[name], f"{name} is not what was pinned"
         unpacked = Path(scratch) / "unpacked"

@@ -158,6 +158,17 @@ def test_p256_precompile__of_the_two_chains__is_on_one(market):
         assert bytes(evm.message_call(market.address("outsider"), PRECOMPILE, calldata=KNOWN_GOOD)) == b""
 
 
+def test_submit_readings__p256_without_the_precompile__takes_below_400_000_gas_more():
+    market = P256Market(RevmWorld())
+    gas = []
+    for sign_one in (market.secp_signed, market.secp_signed, market.signed):
+        market.pass_time(60)
+        assert market.submit(sign_one(export_wh=20 + len(gas))) == [0]
+        gas.append(market.world.evm.result.gas_used)
+    _, plain, solidity = gas
+    assert 100_000 < solidity - plain < 400_000
+
+
 def test_submit_readings__both_curves_in_a_batch__each_counts(market):
     batch = [market.secp_signed(), market.signed(), market.signed(OTHER_KEY, meter_id="m-2")]
     assert market.submit(*batch) == [0, 0, 0]

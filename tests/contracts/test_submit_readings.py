@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from busbar import errors
-from busbar.chain import Call
+from busbar.chain import Call, NodeRefusedError
 from busbar.devnet import dev_meter_key
 from busbar.readings import MeterDomain, Reading, SignedReading, digest, meter_id_bytes, sign
 from tests.market import SimulatedMeter, reverts
@@ -77,6 +77,16 @@ def test_submit_readings__without_the_minters_role__reverts(market, meter, role)
 def test_submit_readings__none__reverts(market):
     with reverts(errors.NoReadings):
         market.submit()
+
+
+def test_submit_readings__more_than_a_transaction_holds__is_refused_whole(market, meter):
+    market.pass_time(3_000)
+    start = market.chain.head().timestamp - 2_500
+    batch = [meter.read(export_wh=1, at=start + i) for i in range(2_000)]
+    before = world(market)
+    with pytest.raises(NodeRefusedError, match="OutOfGas"):
+        market.submit(*batch)
+    assert world(market) == before
 
 
 # ----------------------------------------------------------------------------- skips

@@ -484,7 +484,7 @@ def test_decode_revert__custom_error_without_values__is_its_mirror():
 def test_decode_revert__every_mirrored_error__is_recognised(kind):
     inside = kind.signature[kind.signature.index("(") + 1 : -1]
     types = inside.split(",") if inside else []
-    values = [{"address": "0x" + "22" * 20, "string": "text"}.get(t, 0) for t in types]
+    values = [{"address": "0x" + "22" * 20, "string": "text", "bool": True}.get(t, 0) for t in types]
     values = [bytes(int(t[5:])) if t.startswith("bytes") else v for t, v in zip(types, values, strict=True)]
     error = decode_revert(selector(kind.signature) + encode(types, values))
     assert type(error) is kind
