@@ -180,12 +180,18 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A contract's function with its arguments, and what a person calls it."""
+    """A contract's function with its arguments, and what a person calls it.
+
+    Attributes:
+        gas: Limit of gas, for who knows what the call takes; estimated if 0. An estimate costs the node several runs
+            of the call, a limit one.
+    """
 
     contract: str
     function: str
     args: tuple[Any, ...] = ()
     label: str = ""
+    gas: int = 0
 
     def __str__(self) -> str:
         """Contract and function."""
@@ -725,16 +731,35 @@ class Chain:
         calls = [Call("Registry", page, (offset, size)) for offset in range(0, total, size)]
         return [entry for values in self.read(calls, block) for entry in values]
 
-    def events(self, names: Iterable[tuple[str, str]], first_block: int, last_block: int) -> list[Event]:
-        """Events of the named kinds (contract, event), in order of the chain."""
+    def events(
+        self,
+        names: Iterable[tuple[str, str]],
+        first_block: int,
+        last_block: int,
+        accounts: Sequence[str] | None = None,
+    ) -> list[Event]:
+        """Events of the named kinds (contract, event), in order of the chain.
+
+        Args:
+            names: The kinds.
+            first_block: From here.
+            last_block: Up to here.
+            accounts: Only those whose first indexed value is one of these addresses.
+        """
         wanted = set(names)
         topics: dict[str, list[str]] = {}
         for (contract, topic), kind in self._event_kinds.by_topic.items():
             if (kind.contract, kind.name) in wanted:
                 topics.setdefault(contract, []).append(topic)
+        whose = [] if accounts is None else [["0x" + account[2:].lower().rjust(64, "0") for account in accounts]]
         found: list[Event] = []
         for address, first in topics.items():
-            query = {"address": address, "topics": [first], "fromBlock": hex(first_block), "toBlock": hex(last_block)}
+            query = {
+                "address": address,
+                "topics": [first, *whose],
+                "fromBlock": hex(first_block),
+                "toBlock": hex(last_block),
+            }
             found += self.decode_logs(self.node.request("eth_getLogs", query))
         return sorted(found, key=lambda event: (event.block, event.log_index))
 
@@ -795,26 +820,18 @@ class Chain:
         if not batch:
             return []
         outcomes: list[Outcome | None] = [None] * len(batch)
-        chain_id, *gas = self.node.batch(
-            [
-                ("eth_chainId", []),
-                *(
-                    (
-                        "eth_estimateGas",
-                        # Some nodes would take what waits for a block for granted, and it may never come.
-                        [{"from": s.address, "to": self.addresses[c.contract], "data": self._encode(c)}, "latest"],
-                    )
-                    for s, c in batch
-                ),
-            ]
-        )
+        chain_id, *answers = self.node.batch([("eth_chainId", []), *(self._simulation(s, c) for s, c in batch)])
         self._check_chain(chain_id)
+        gas: list[Any] = [
+            answer if isinstance(answer, errors.BusbarError) else call.gas or _with_room(int(answer, 16))
+            for answer, (_, call) in zip(answers, batch, strict=True)
+        ]
         going: list[int] = []
         for i, (signer, call) in enumerate(batch):
             if isinstance(gas[i], errors.BusbarError):
                 outcomes[i] = Outcome(call, signer.address, error=gas[i])
             elif self.policy.dry_run:
-                told = f"dry run: {call} would be sent, for {int(gas[i], 16)} gas"
+                told = f"dry run: {call} would be sent, with a limit of {gas[i]} gas"
                 outcomes[i] = Outcome(call, signer.address, error=DryRun(told))
             else:
                 going.append(i)
@@ -822,7 +839,7 @@ class Chain:
             {
                 "to": self.addresses[batch[i][1].contract],
                 "data": self._encode(batch[i][1]),
-                "gas": min(int(gas[i], 16) * 5 // 4 + ROLL_GAS, TRANSACTION_GAS_CAP),
+                "gas": gas[i],
             }
             for i in going
         ]
@@ -839,6 +856,16 @@ class Chain:
             metrics.TRANSACTIONS.labels(str(outcome.call), _kind(outcome.error)).inc()
             metrics.GAS.labels(str(outcome.call)).inc(outcome.gas_used)
         return done
+
+    def _simulation(self, signer: Signer, call: Call) -> tuple[str, list[Any]]:
+        """The request that tries a call on the newest block and nothing else.
+
+        Some nodes would take what waits for a block for granted, and it may never come.
+        """
+        request = {"from": signer.address, "to": self.addresses[call.contract], "data": self._encode(call)}
+        if call.gas:
+            return "eth_call", [request | {"gas": hex(call.gas)}, "latest"]
+        return "eth_estimateGas", [request, "latest"]
 
     def payloads(self, sender: str, calls: Sequence[Call]) -> list[dict[str, Any]]:
         """Transactions for somebody else to sign and send in this order: what `send` would have signed.
@@ -1141,6 +1168,11 @@ def _head(block: Any) -> Head:
         raise NodeRefusedError("the node knows no newest block: it is starting or behind")
     used, limit = (int(block.get(name, "0x0"), 16) for name in ("gasUsed", "gasLimit"))
     return Head(int(block["number"], 16), int(block["timestamp"], 16), block["hash"], used, limit)
+
+
+def _with_room(gas: int) -> int:
+    """A limit for a call that took so much when it was tried: a quarter more, and room for clearing."""
+    return min(gas * 5 // 4 + ROLL_GAS, TRANSACTION_GAS_CAP)
 
 
 def _kind(error: errors.BusbarError | None) -> str:
