@@ -49,6 +49,9 @@ ROLL_GAS = 170_000
 FEE_STEP = (9, 8)
 """A replacement offers an eighth more; nodes take one from a tenth more."""
 
+ACCOUNTS_PAGE = 200
+"""Accounts to one view."""
+
 FOLLOWING_GAS = 400_000
 """Gas limit of a call that cannot be simulated, because it depends on one not included yet."""
 
@@ -675,13 +678,21 @@ class Chain:
 
     def accounts(self, addresses: Sequence[str], block: int | None = None) -> list[Account]:
         """Trading accounts, settled as of the block."""
-        views = self.view("Trading", "accountsOf", list(addresses), block=block)
+        views = self._of("Trading", "accountsOf", addresses, block)
         return [Account(address, *values) for address, values in zip(addresses, views, strict=True)]
 
     def imports(self, addresses: Sequence[str], block: int | None = None) -> list[Imports]:
         """Import ledgers as of the block."""
-        views = self.view("Metering", "importsOf", list(addresses), block=block)
+        views = self._of("Metering", "importsOf", addresses, block)
         return [Imports(address, *values) for address, values in zip(addresses, views, strict=True)]
+
+    def _of(self, contract: str, function: str, addresses: Sequence[str], block: int | None) -> list[Any]:
+        """Views of many accounts: a node gives a call no more gas than a block has, so a page at a time."""
+        starts = range(0, len(addresses), ACCOUNTS_PAGE)
+        if block is None and len(starts) > 1:
+            block = self.head().number
+        calls = [Call(contract, function, (list(addresses[start : start + ACCOUNTS_PAGE]),)) for start in starts]
+        return [view for views in self.read(calls, block) for view in views]
 
     def registers(self, meter_ids: Sequence[str], block: int | None = None) -> list[Register]:
         """Newest accepted readings."""

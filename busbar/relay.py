@@ -62,7 +62,7 @@ MAX_SIGNATURE_BYTES = 4_096
 """Longest signature of a contract wallet that is relayed."""
 
 PAGE = 250
-"""Accounts to one look at the chain."""
+"""Bundles that are looked up together."""
 
 KEEP_S = 7 * 86_400
 """How long the outbox keeps what has entered or expired."""
@@ -456,8 +456,7 @@ class Relay:
 def _accounts(chain: Chain, addresses: Iterable[str], head: Head) -> dict[str, Account]:
     """Accounts by address in lower case."""
     unique = sorted({address.lower() for address in addresses})
-    pages = [unique[start : start + PAGE] for start in range(0, len(unique), PAGE)]
-    return {account.address: account for page in pages for account in chain.accounts(page, head.number)}
+    return {account.address: account for account in chain.accounts(unique, head.number)}
 
 
 def _guess(entry: Waiting) -> int:
