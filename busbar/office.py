@@ -136,6 +136,10 @@ def api(
     rate: Annotated[str, typer.Option(help="Requests allowed from one address; empty for no limit.")] = "1200/minute",
     tariffs: TariffFile = None,
     plan: Plan = "residential-1.2",
+    relay: Annotated[
+        str | None,
+        typer.Option(envvar="BUSBAR_RELAY_URL", help="Address of the `busbar relay` that signed orders are handed to."),
+    ] = None,
     network: Network = "devnet",
     url: Url = None,
     record: RecordFile = None,
@@ -153,7 +157,8 @@ def api(
         raise typer.BadParameter(f"{rate!r} is no rate: write 600/minute, say", param_hint="--rate") from None
     chain = _chain(network, url, record)
     with _engine(database) as engine:
-        settings = Settings(engine, chain, tuple(cors_origin or ()), rate or None, _tariff_file(tariffs), plan)
+        origins = tuple(cors_origin or ())
+        settings = Settings(engine, chain, origins, rate or None, _tariff_file(tariffs), plan, relay_url=relay)
         uvicorn.run(create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False)
 
 
