@@ -9,7 +9,7 @@ from fastapi import Path as InPath
 from busbar.api.accounts import payloads
 from busbar.api.context import AddressFilter, Configured, Node, OrderIdInPath
 from busbar.api.messages import BundleShape, SignedOrders
-from busbar.api.problems import Problem
+from busbar.api.problems import Problem, ProblemDocument
 from busbar.api.shapes import Payloads
 from busbar.api.typed_data import cancel_of
 from busbar.chain import Call, cancel_order_for_call
@@ -41,16 +41,18 @@ SignatureFilter = Annotated[
 def _asked(relay: httpx.Client, method: str, path: str, body: Any = None) -> BundleShape:
     try:
         answer = relay.request(method, path, json=body)
-        told = answer.json()
-    except (httpx.HTTPError, ValueError):
+        if answer.is_success:
+            told = answer.json()
+            return BundleShape(**told, follow=f"/api/v1/energy/bundles/{told['id']}")
+        refused = ProblemDocument.model_validate_json(answer.content)
+    except (httpx.HTTPError, ValueError, TypeError, KeyError):
+        # The relay's address is the operator's business, and so is whatever else answers there.
         raise Problem(503, "The relay does not answer", "try again later", RETRY) from None
-    if answer.status_code >= 500:
+    if answer.is_server_error:
         raise Problem(503, "The relay cannot answer", "try again later", RETRY)
-    if answer.is_client_error:
-        kept = {name: answer.headers[name] for name in RETRY if name in answer.headers}
-        more = {name: told[name] for name in ("type", "errors", "values")}
-        raise Problem(answer.status_code, told["title"], told["detail"], kept, **more)
-    return BundleShape(**told, follow=f"/api/v1/energy/bundles/{told['id']}")
+    kept = {name: answer.headers[name] for name in RETRY if name in answer.headers}
+    more = {"type": refused.type, "errors": refused.errors, "values": refused.values}
+    raise Problem(answer.status_code, refused.title, refused.detail, kept, **more)
 
 
 @router.post("/orders", status_code=202)

@@ -185,6 +185,12 @@ def test_orders__the_relay_is_gone__is_503(actors, http_of):
     assert http.get("energy/bundles/0x" + "0" * 72).status_code == 503
 
 
+def test_orders__something_else_stands_where_the_relay_should__is_503(market, actors, http_of):
+    http = http_of(market.devnet.url)
+    answer = posted(http, actors.consumer, asked(http, "orders", account=actors.consumer.address, orders=[BUY]))
+    assert (answer.status_code, answer.json()["title"]) == (503, "The relay does not answer")
+
+
 def test_orders__no_relay_is_configured__is_503(actors, http):
     answer = posted(http, actors.consumer, asked(http, "orders", account=actors.consumer.address, orders=[BUY]))
     assert (answer.status_code, answer.json()["title"]) == (503, "No relay")
