@@ -166,7 +166,7 @@ def test_api__as_a_process__serves_and_stops(market, command, tmp_path):
     command("index", "--once", database=True)
     port = free_port()
     words = ["api", "--port", port, "--url", market.devnet.url, "--record", tmp_path / "record.json"]
-    words += ["--database", f"sqlite:///{tmp_path / 'index.db'}", "--rate", ""]
+    words += ["--database", f"sqlite:///{tmp_path / 'index.db'}", "--rate", "", "--relay", "http://127.0.0.1:1"]
     process = subprocess.Popen([BIN / "busbar", *map(str, words)], stderr=subprocess.PIPE, text=True)
     answer = None
     while answer is None and process.poll() is None:
@@ -174,9 +174,12 @@ def test_api__as_a_process__serves_and_stops(market, command, tmp_path):
         with contextlib.suppress(httpx.ConnectError):
             answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/status")
     assert answer.json()["block"] == market.chain.head().number
+    unanswered = httpx.get(f"http://127.0.0.1:{port}/api/v1/energy/bundles/0x{'0' * 72}")
+    assert (unanswered.status_code, unanswered.json()["title"]) == (503, "The relay does not answer")
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert [json.loads(line)["path"] for line in said.splitlines() if "answered" in line] == ["/api/v1/status"]
+    paths = [json.loads(line)["path"] for line in said.splitlines() if "answered" in line]
+    assert paths == ["/api/v1/status", f"/api/v1/energy/bundles/0x{'0' * 72}"]
 
 
 def test_api__a_rate_that_is_none__is_refused(command):
