@@ -9,7 +9,7 @@ MAKEFLAGS += -j2
 
 STEPS ?= 60000
 
-.PHONY: help run test check bench-gas mutants machine chaos setup compile devnet lock clean
+.PHONY: help run test check bench-gas bench-throughput mutants machine chaos setup compile devnet lock clean
 
 STAMPS := .cache/stamps
 PY := .venv/bin/python
@@ -19,7 +19,7 @@ SOURCES := $(shell find contracts tests/solidity -name '.*' -prune -o \( -type d
 
 help: ## show this list
 	@echo "Busbar, a peer-to-peer energy market. Commands:"
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 	@echo 'Arguments go in ARGS:  make run ARGS="--days 2"   make test ARGS="-k clearing"   make devnet ARGS="--port 8546"'
 
 run: $(STAMPS)/setup $(STAMPS)/compile ## set up what is missing, then replay a community's days through the real market
@@ -33,6 +33,9 @@ check: $(STAMPS)/setup $(STAMPS)/compile $(STAMPS)/check ## format, lint, types,
 
 bench-gas: $(STAMPS)/setup $(STAMPS)/compile ## measure what everything costs in gas, and write bench/results
 	@$(PY) -m bench.gas $(ARGS)
+
+bench-throughput: $(STAMPS)/setup $(STAMPS)/compile ## measure how many signed orders a second a relay enters, and write bench/results
+	@$(PY) -m bench.throughput $(ARGS)
 
 SEED ?= 1
 chaos: $(STAMPS)/setup $(STAMPS)/compile ## disturb a running market 67 times in 200 epochs, and compare (SEED=2 for others)

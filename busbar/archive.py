@@ -346,21 +346,19 @@ def _full_block(entry: Mapping[str, Any]) -> Block:
     )
 
 
-_UNTOLD = ("nonce", "epoch")
+_UNTOLD = "epoch"
 """What an account holds and no event tells: not archived, since nothing could prove it."""
 
 
 def _state_entry(state: ChainState) -> dict[str, Any]:
     entry = asdict(state)
     for account in entry["accounts"]:
-        for name in _UNTOLD:
-            del account[name]
+        del account[_UNTOLD]
     return entry
 
 
 def _state(entry: dict[str, Any]) -> ChainState:
-    untold = dict.fromkeys(_UNTOLD, 0)
-    accounts = [Account(**(row | untold)) for row in entry["accounts"]]
+    accounts = [Account(**(row | {_UNTOLD: 0})) for row in entry["accounts"]]
     lists = {
         "imports": [Imports(**row) for row in entry["imports"]],
         "registers": [Register(**row) for row in entry["registers"]],

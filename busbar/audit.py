@@ -6,17 +6,18 @@ again by the reference auction (`busbar.ledger`) and held against what the contr
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from busbar import errors
 from busbar.archive import Archive, ArchiveError
-from busbar.chain import Event
+from busbar.chain import Event, reading_delivered
 from busbar.clearing import fill
 from busbar.ledger import KINDS, Book, EpochBook, Ledger, audit, rebuild
 from busbar.orders import OrderId, Side
 from busbar.readings import MeterDomain, SignedReading, meter_id_text
 from busbar.results import AuditCheck
+from busbar.signing import EnteredBundle
 from busbar.statements import Lot, Month, Statement, Tariffs, Trade, grid_lines, market_lines
 from busbar.units import PERIOD_EPOCHS, Calendar, Money
 
@@ -84,8 +85,9 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
     try:
         for block, found in archive.events():
             events += found
-            signed += [(block.number, reading) for reading in block.readings()]
+            signed += [(block.number, reading) for reading in (*block.readings(), *_delivered(found))]
         findings += _orders(archive, events)
+        findings += _replays(archive, events)
         proofs = _Proofs(archive, signed)
         findings += proofs.check(events)
         epoch = archive.epoch_of(archive.head.number)
@@ -104,6 +106,14 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
     findings += _held(archive, events, epoch)
     checks = audit(ledger, archive.state, archive.market.money)
     return Audit(sorted(findings), checks, ledger, proofs.proven)
+
+
+def _delivered(events: Sequence[Event]) -> Iterator[SignedReading]:
+    """Signed readings that oracle operators answered with, whichever contract they went through."""
+    for event in events:
+        reading = reading_delivered(event.args["data"]) if event.name == "EnergyDataFulfilled" else None
+        if reading is not None:
+            yield reading
 
 
 def _told(problem: Exception) -> str:
@@ -151,10 +161,36 @@ def _whose(archive: Archive, place: int) -> str:
 def _orders(archive: Archive, events: Sequence[Event]) -> Iterator[Finding]:
     for event in events:
         if event.name in ("OrdersEntered", "OrderCancelled"):
-            epoch = archive.epoch_of(event.block)
-            if event.args["epoch"] != epoch:
-                what = f"epoch of {event.name} in block {event.block}"
-                yield Finding(epoch, event.block, event.args["account"], what, str(epoch), str(event.args["epoch"]))
+            told = event.args["epoch"]
+        elif event.name in ("SignedOrderEntered", "BundleEntered"):
+            told = EnteredBundle.from_event(event.args).epoch
+        else:
+            continue
+        epoch = archive.epoch_of(event.block)
+        if told != epoch:
+            what = f"epoch of {event.name} in block {event.block}"
+            yield Finding(epoch, event.block, event.args["account"], what, str(epoch), str(told))
+
+
+def _nonces(events: Sequence[Event]) -> Iterator[tuple[Event, int]]:
+    """Every nonce that was used up, with the event that tells."""
+    for event in events:
+        if event.name in ("SignedOrderEntered", "BundleEntered"):
+            yield event, EnteredBundle.from_event(event.args).nonce
+        elif event.name == "NonceUsed":
+            yield event, event.args["nonce"]
+
+
+def _replays(archive: Archive, events: Sequence[Event]) -> Iterator[Finding]:
+    """A message that was used although its nonce was used up."""
+    lowest: dict[str, int] = {}
+    for event, nonce in _nonces(events):
+        account = event.args["account"]
+        if nonce < lowest.get(account, 0):
+            what = f"nonce of {event.name} in block {event.block}"
+            must = f"at least {lowest[account]}"
+            yield Finding(archive.epoch_of(event.block), event.block, account, what, must, str(nonce))
+        lowest[account] = nonce + 1
 
 
 class _Proofs:
@@ -167,6 +203,7 @@ class _Proofs:
         for block, one in signed:
             self.signed.setdefault((block, one.reading.meter_id, one.reading.interval_end), []).append(one)
         self.keys: dict[str, str] = {}
+        self.former: dict[str, list[str]] = {}
         self.owners: dict[str, str] = {}
         self.proven = 0
 
@@ -177,16 +214,21 @@ class _Proofs:
                 meter_id = meter_id_text(args["meterId"])
                 self.keys[meter_id], self.owners[meter_id] = args["config"]["key"], args["owner"]
             elif event.name == "MeterReplaced":
-                self.keys[meter_id_text(args["meterId"])] = args["newKey"]
+                meter_id = meter_id_text(args["meterId"])
+                self.keys[meter_id] = args["newKey"]
+                self.former.setdefault(meter_id, []).append(args["oldKey"])
             elif event.name == "ReadingAccepted":
-                yield from self._accepted(event, args)
+                meter_id = meter_id_text(args["meterId"])
+                yield from self._signed(event, meter_id, [self.keys.get(meter_id, "")])
+            elif event.name == "LateReadingRecorded":
+                meter_id = meter_id_text(args["meterId"])
+                yield from self._signed(event, meter_id, self.former.get(meter_id, []))
 
-    def _accepted(self, event: Event, args: Mapping[str, object]) -> Iterator[Finding]:
-        meter_id = meter_id_text(bytes(args["meterId"]))  # type: ignore[call-overload]  # bytes, by the ABI
+    def _signed(self, event: Event, meter_id: str, keys: Sequence[str]) -> Iterator[Finding]:
+        args = event.args
         registers = (args["importWh"], args["exportWh"])
-        key = self.keys.get(meter_id, "")
-        for one in self.signed.get((event.block, meter_id, int(str(args["intervalEnd"]))), []):
-            if (one.reading.import_wh, one.reading.export_wh) == registers and self._signer(one) == key:
+        for one in self.signed.get((event.block, meter_id, args["intervalEnd"]), []):
+            if (one.reading.import_wh, one.reading.export_wh) == registers and self._signer(one) in keys:
                 self.proven += 1
                 return
         yield Finding(
@@ -194,7 +236,7 @@ class _Proofs:
             event.block,
             self.owners.get(meter_id, ""),
             f"reading of {meter_id} ending at {args['intervalEnd']}",
-            f"signed by the meter's key {key}",
+            f"signed by the meter's key {' or '.join(keys)}",
             "in no transaction of its block with that signature",
         )
 
@@ -240,7 +282,7 @@ def _state(archive: Archive, ledger: Ledger, epoch: int) -> Iterator[Finding]:
 
 
 def _standing(archive: Archive, events: Sequence[Event], ledger: Ledger, epoch: int) -> Iterator[Finding]:
-    """Status, zone, number of orders, settlement periods and auto-retire, as the events tell them."""
+    """Status, zone, number of orders, nonces, settlement periods and auto-retire, as the events tell them."""
     standings: dict[str, tuple[int, int]] = {}
     switched: dict[str, bool] = {}
     for event in events:
@@ -253,6 +295,9 @@ def _standing(archive: Archive, events: Sequence[Event], ledger: Ledger, epoch: 
         expected = (*standings.get(account.address, (0, 0)), orders[account.address])
         found = (account.status, account.zone, account.order_count)
         yield from _compare(epoch, account.address, "status, zone and orders", expected, found)
+        yield from _compare(
+            epoch, account.address, "lowest nonce", ledger.accounts[account.address].nonce, account.nonce
+        )
     period = epoch // PERIOD_EPOCHS
     for imports in archive.state.imports:
         outstanding = ledger.accounts[imports.address].outstanding

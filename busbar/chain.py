@@ -12,7 +12,7 @@ can ever be included, so nothing happens twice. A replacement takes the same non
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -48,6 +48,9 @@ ROLL_GAS = 170_000
 
 FEE_STEP = (9, 8)
 """A replacement offers an eighth more; nodes take one from a tenth more."""
+
+ACCOUNTS_PAGE = 200
+"""Accounts to one view."""
 
 FOLLOWING_GAS = 400_000
 """Gas limit of a call that cannot be simulated, because it depends on one not included yet."""
@@ -180,12 +183,18 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A contract's function with its arguments, and what a person calls it."""
+    """A contract's function with its arguments, and what a person calls it.
+
+    Attributes:
+        gas: Limit of gas, for who knows what the call takes; estimated if 0. An estimate costs the node several runs
+            of the call, a limit one.
+    """
 
     contract: str
     function: str
     args: tuple[Any, ...] = ()
     label: str = ""
+    gas: int = 0
 
     def __str__(self) -> str:
         """Contract and function."""
@@ -669,13 +678,21 @@ class Chain:
 
     def accounts(self, addresses: Sequence[str], block: int | None = None) -> list[Account]:
         """Trading accounts, settled as of the block."""
-        views = self.view("Trading", "accountsOf", list(addresses), block=block)
+        views = self._of("Trading", "accountsOf", addresses, block)
         return [Account(address, *values) for address, values in zip(addresses, views, strict=True)]
 
     def imports(self, addresses: Sequence[str], block: int | None = None) -> list[Imports]:
         """Import ledgers as of the block."""
-        views = self.view("Metering", "importsOf", list(addresses), block=block)
+        views = self._of("Metering", "importsOf", addresses, block)
         return [Imports(address, *values) for address, values in zip(addresses, views, strict=True)]
+
+    def _of(self, contract: str, function: str, addresses: Sequence[str], block: int | None) -> list[Any]:
+        """Views of many accounts: a node gives a call no more gas than a block has, so a page at a time."""
+        starts = range(0, len(addresses), ACCOUNTS_PAGE)
+        if block is None and len(starts) > 1:
+            block = self.head().number
+        calls = [Call(contract, function, (list(addresses[start : start + ACCOUNTS_PAGE]),)) for start in starts]
+        return [view for views in self.read(calls, block) for view in views]
 
     def registers(self, meter_ids: Sequence[str], block: int | None = None) -> list[Register]:
         """Newest accepted readings."""
@@ -725,16 +742,35 @@ class Chain:
         calls = [Call("Registry", page, (offset, size)) for offset in range(0, total, size)]
         return [entry for values in self.read(calls, block) for entry in values]
 
-    def events(self, names: Iterable[tuple[str, str]], first_block: int, last_block: int) -> list[Event]:
-        """Events of the named kinds (contract, event), in order of the chain."""
+    def events(
+        self,
+        names: Iterable[tuple[str, str]],
+        first_block: int,
+        last_block: int,
+        accounts: Sequence[str] | None = None,
+    ) -> list[Event]:
+        """Events of the named kinds (contract, event), in order of the chain.
+
+        Args:
+            names: The kinds.
+            first_block: From here.
+            last_block: Up to here.
+            accounts: Only those whose first indexed value is one of these addresses.
+        """
         wanted = set(names)
         topics: dict[str, list[str]] = {}
         for (contract, topic), kind in self._event_kinds.by_topic.items():
             if (kind.contract, kind.name) in wanted:
                 topics.setdefault(contract, []).append(topic)
+        whose = [] if accounts is None else [["0x" + account[2:].lower().rjust(64, "0") for account in accounts]]
         found: list[Event] = []
         for address, first in topics.items():
-            query = {"address": address, "topics": [first], "fromBlock": hex(first_block), "toBlock": hex(last_block)}
+            query = {
+                "address": address,
+                "topics": [first, *whose],
+                "fromBlock": hex(first_block),
+                "toBlock": hex(last_block),
+            }
             found += self.decode_logs(self.node.request("eth_getLogs", query))
         return sorted(found, key=lambda event: (event.block, event.log_index))
 
@@ -795,26 +831,18 @@ class Chain:
         if not batch:
             return []
         outcomes: list[Outcome | None] = [None] * len(batch)
-        chain_id, *gas = self.node.batch(
-            [
-                ("eth_chainId", []),
-                *(
-                    (
-                        "eth_estimateGas",
-                        # Some nodes would take what waits for a block for granted, and it may never come.
-                        [{"from": s.address, "to": self.addresses[c.contract], "data": self._encode(c)}, "latest"],
-                    )
-                    for s, c in batch
-                ),
-            ]
-        )
+        chain_id, *answers = self.node.batch([("eth_chainId", []), *(self._simulation(s, c) for s, c in batch)])
         self._check_chain(chain_id)
+        gas: list[Any] = [
+            answer if isinstance(answer, errors.BusbarError) else call.gas or _with_room(int(answer, 16))
+            for answer, (_, call) in zip(answers, batch, strict=True)
+        ]
         going: list[int] = []
         for i, (signer, call) in enumerate(batch):
             if isinstance(gas[i], errors.BusbarError):
                 outcomes[i] = Outcome(call, signer.address, error=gas[i])
             elif self.policy.dry_run:
-                told = f"dry run: {call} would be sent, for {int(gas[i], 16)} gas"
+                told = f"dry run: {call} would be sent, with a limit of {gas[i]} gas"
                 outcomes[i] = Outcome(call, signer.address, error=DryRun(told))
             else:
                 going.append(i)
@@ -822,7 +850,7 @@ class Chain:
             {
                 "to": self.addresses[batch[i][1].contract],
                 "data": self._encode(batch[i][1]),
-                "gas": min(int(gas[i], 16) * 5 // 4 + ROLL_GAS, TRANSACTION_GAS_CAP),
+                "gas": gas[i],
             }
             for i in going
         ]
@@ -839,6 +867,16 @@ class Chain:
             metrics.TRANSACTIONS.labels(str(outcome.call), _kind(outcome.error)).inc()
             metrics.GAS.labels(str(outcome.call)).inc(outcome.gas_used)
         return done
+
+    def _simulation(self, signer: Signer, call: Call) -> tuple[str, list[Any]]:
+        """The request that tries a call on the newest block and nothing else.
+
+        Some nodes would take what waits for a block for granted, and it may never come.
+        """
+        request = {"from": signer.address, "to": self.addresses[call.contract], "data": self._encode(call)}
+        if call.gas:
+            return "eth_call", [request | {"gas": hex(call.gas)}, "latest"]
+        return "eth_estimateGas", [request, "latest"]
 
     def payloads(self, sender: str, calls: Sequence[Call]) -> list[dict[str, Any]]:
         """Transactions for somebody else to sign and send in this order: what `send` would have signed.
@@ -1106,29 +1144,45 @@ class Chain:
 
 
 def readings_in(data: bytes) -> list[SignedReading]:
-    """The signed readings in a transaction's input, handed in by a minter or delivered by an oracle operator.
+    """The signed readings that a minter handed in with a transaction's input.
 
     Entries that are no reading of any meter are left out, and an input of another kind has none.
     """
-    entries: Sequence[Any] = ()
+    known = _functions(load_artifact("Metering")["abi"])
+    kind = next(found for (name, _), found in known.items() if name == "submitReadings")
+    if data[:4] != kind.selector:
+        return []
     try:
-        for contract, function in (("Metering", "submitReadings"), ("OracleClient", "fulfillEnergyData")):
-            known = _functions(load_artifact(contract)["abi"])
-            kind = next(found for (name, _), found in known.items() if name == function)
-            if data[:4] == kind.selector:
-                arguments = _ABI.decode(kind.inputs, data[4:])
-                entries = arguments[0] if contract == "Metering" else _ABI.decode([_SIGNED_READING], arguments[1])
+        entries, keys = _ABI.decode(kind.inputs, data[4:])
     except (DecodingError, ValueError, OverflowError):
         return []
-    found = []
-    for meter_id, interval_end, import_wh, export_wh, r, vs in entries:
+    # The keys are those of the last readings.
+    public_keys = [b""] * (len(entries) - len(keys)) + [x + y for x, y in keys]
+    return list(_signed_readings(zip(entries, public_keys, strict=False)))
+
+
+def reading_delivered(data: bytes) -> SignedReading | None:
+    """The signed reading that an oracle operator answered with, as `EnergyDataFulfilled` tells; None if it is none."""
+    try:
+        (entry,) = _ABI.decode([_SIGNED_READING], data)
+        public_key = (
+            b"" if len(data) <= _READING_BYTES else b"".join(_ABI.decode([_SIGNED_READING, _P256_KEY], data)[1])
+        )
+    except (DecodingError, ValueError, OverflowError):
+        return None
+    return next(_signed_readings([(entry, public_key)]), None)
+
+
+def _signed_readings(entries: Iterable[tuple[Any, bytes]]) -> Iterator[SignedReading]:
+    for (meter_id, interval_end, import_wh, export_wh, r, vs), public_key in entries:
         with contextlib.suppress(errors.BusbarError):
             reading = Reading(meter_id_text(meter_id), interval_end, import_wh, export_wh)
-            found.append(SignedReading(reading, r, vs))
-    return found
+            yield SignedReading(reading, r, vs, public_key)
 
 
 _SIGNED_READING = "(bytes32,uint64,uint64,uint64,bytes32,bytes32)"
+_P256_KEY = "(bytes32,bytes32)"
+_READING_BYTES = 6 * 32
 
 
 def create_orders_call(orders: Sequence[Order]) -> Call:
@@ -1143,6 +1197,11 @@ def _head(block: Any) -> Head:
         raise NodeRefusedError("the node knows no newest block: it is starting or behind")
     used, limit = (int(block.get(name, "0x0"), 16) for name in ("gasUsed", "gasLimit"))
     return Head(int(block["number"], 16), int(block["timestamp"], 16), block["hash"], used, limit)
+
+
+def _with_room(gas: int) -> int:
+    """A limit for a call that took so much when it was tried: a quarter more, and room for clearing."""
+    return min(gas * 5 // 4 + ROLL_GAS, TRANSACTION_GAS_CAP)
 
 
 def _kind(error: errors.BusbarError | None) -> str:

@@ -245,6 +245,38 @@ def agents(
 
 
 @app.command()
+def relay(
+    account: Account = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port on which bundles are taken.")] = None,
+    outbox: Annotated[Path | None, typer.Option(help="Its outbox.")] = None,
+    network: Network = None,
+    url: Url = None,
+    record: RecordFile = None,
+    pause: Pause = None,
+    once: Once = False,
+    quiet: Quiet = False,
+) -> None:
+    """Takes signed bundles over HTTP and enters them. Stop and start it as you like."""
+    from busbar import relay_api
+    from busbar.outbox import Outbox
+    from busbar.relay import Intake, Relay
+
+    bot = _Bot("relay", network, url, record, pause, once, quiet)
+    mine = bot.settings.relay
+    signer = bot.signer(account or mine.account)
+    file = outbox or mine.outbox
+    market = f"{bot.chain.chain_id}:{bot.chain.addresses['Trading']}"
+    # Bundles are taken on by a thread of its own, with a client and a connection of its own.
+    chain = _market(bot.settings, network, url, record)[2]
+    intake = Intake(chain, Outbox(file, market), rate=mine.rate, most_waiting=mine.most_waiting)
+    stop = relay_api.serve(relay_api.create_app(intake), mine.host, mine.port if port is None else port)
+    try:
+        bot.run(Relay(bot.chain, signer, Outbox(file, market)).step, [signer.address], mine.metrics_port)
+    finally:
+        stop()
+
+
+@app.command()
 def up(quiet: Quiet = False) -> None:
     """Runs the bots that busbar.toml names, starts again what ends, and stops all of them when told to."""
     from collections.abc import Sequence

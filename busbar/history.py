@@ -25,6 +25,7 @@ from busbar.clearing import LongSide, Result, clear, escrow, fill, histogram, se
 from busbar.deployment import genesis_hash
 from busbar.orders import Order, Side
 from busbar.readings import meter_id_text
+from busbar.signing import EnteredBundle
 from busbar.units import (
     ENERGY_UNIT_WEI,
     ENERGY_UNITS_PER_WH,
@@ -43,6 +44,9 @@ AT_A_TIME = 500
 
 REWIND_BLOCKS = 200
 """Hashes compared at a time when looking for the last common block."""
+
+LATE = "late"
+"""Kind of a reading of a replaced device: its energy is in the final registers already."""
 
 ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 
@@ -110,6 +114,7 @@ class History:
             "genesis": chain.calendar.genesis,
             "epoch_seconds": chain.calendar.epoch_seconds,
             "tick_wei": chain.money.tick_wei,
+            "layout": tables.LAYOUT,
         }
         try:
             with engine.begin() as connection:
@@ -353,7 +358,7 @@ class _Writer:
             r = tables.readings
             row = self.connection.execute(
                 select(r.c.interval_end, r.c.import_register_wh, r.c.export_register_wh)
-                .where(r.c.meter_id == meter_id)
+                .where(r.c.meter_id == meter_id, r.c.kind != LATE)
                 .order_by(r.c.block.desc(), r.c.log_index.desc())
                 .limit(1)
             ).one()
@@ -412,15 +417,18 @@ class _Writer:
             "rated_export_w": config["ratedExportW"],
         }
         self.rows[tables.meters].append(_origin(found) | row)
-        self.rows[tables.meter_keys].append(_origin(found) | {"meter_id": meter_id, "key": config["key"]})
+        self.meter_key(found, meter_id, config["key"], config["keyType"])
 
     def meter_replaced(self, found: Event, args: Mapping[str, Any]) -> None:
         meter_id = meter_id_text(args["meterId"])
-        self.rows[tables.meter_keys].append(_origin(found) | {"meter_id": meter_id, "key": args["newKey"]})
+        self.meter_key(found, meter_id, args["newKey"], args["newKeyType"])
         self.grow(found, "final", meter_id, self.register(meter_id)[0], args["finalImportWh"], args["finalExportWh"])
 
     def meter_revoked(self, found: Event, args: Mapping[str, Any]) -> None:
-        row = {"meter_id": meter_id_text(args["meterId"]), "key": None}
+        self.meter_key(found, meter_id_text(args["meterId"]), None, None)
+
+    def meter_key(self, found: Event, meter_id: str, key: str | None, key_type: int | None) -> None:
+        row = {"meter_id": meter_id, "key": key, "key_type": key_type}
         self.rows[tables.meter_keys].append(_origin(found) | row)
 
     # ---- metering
@@ -428,7 +436,7 @@ class _Writer:
     def register_opened(self, found: Event, args: Mapping[str, Any]) -> None:
         meter_id = meter_id_text(args["meterId"])
         self.registers[meter_id] = (args["openedAt"], args["importWh"], args["exportWh"])
-        self.reading_row(found, "opened", meter_id, 0, 0)
+        self.reading_row(found, "opened", meter_id, self.registers[meter_id], 0, 0)
 
     def reading_accepted(self, found: Event, args: Mapping[str, Any]) -> None:
         meter_id = meter_id_text(args["meterId"])
@@ -438,11 +446,17 @@ class _Writer:
         _, import_before_wh, export_before_wh = self.register(meter_id)
         self.registers[meter_id] = (end, import_wh, export_wh)
         grown = (import_wh - import_before_wh, export_wh - export_before_wh)
-        self.reading_row(found, kind, meter_id, *grown)
+        self.reading_row(found, kind, meter_id, self.registers[meter_id], *grown)
         self.meter(found, meter_id, *grown)
 
-    def reading_row(self, found: Event, kind: str, meter_id: str, import_wh: int, export_wh: int) -> None:
-        end, import_register_wh, export_register_wh = self.registers[meter_id]
+    def late_reading(self, found: Event, args: Mapping[str, Any]) -> None:
+        register = (args["intervalEnd"], args["importWh"], args["exportWh"])
+        self.reading_row(found, LATE, meter_id_text(args["meterId"]), register, 0, 0)
+
+    def reading_row(
+        self, found: Event, kind: str, meter_id: str, register: tuple[int, int, int], import_wh: int, export_wh: int
+    ) -> None:
+        end, import_register_wh, export_register_wh = register
         row = {
             "meter_id": meter_id,
             "account": self.owner(meter_id),
@@ -542,22 +556,46 @@ class _Writer:
             self.note(found, args["account"], kind, money_free_units=sign * self.money.from_wei(args["amountWei"]))
 
     def orders_entered(self, found: Event, args: Mapping[str, Any]) -> None:
-        book = self.book(args["zone"], args["epoch"])
-        for place, packed in enumerate(args["orders"], start=args["firstIndex"]):
-            order = Order.unpack(packed)
+        orders = [Order.unpack(packed) for packed in args["orders"]]
+        self.entered(found, args["account"], args["epoch"], args["zone"], args["firstIndex"], orders, None)
+
+    def bundle_entered(self, found: Event, args: Mapping[str, Any]) -> None:
+        e = EnteredBundle.from_event(args)
+        self.nonce(found, e.account, e.nonce)
+        self.entered(found, e.account, e.epoch, e.zone, e.first_index, e.orders, e.nonce)
+
+    def nonce_used(self, found: Event, args: Mapping[str, Any]) -> None:
+        self.nonce(found, args["account"], args["nonce"])
+
+    def nonce(self, found: Event, account: str, nonce: int) -> None:
+        self.rows[tables.nonces].append(_origin(found) | {"account": account, "nonce": nonce})
+
+    def entered(
+        self,
+        found: Event,
+        account: str,
+        epoch: int,
+        zone: int,
+        first_index: int,
+        orders: Sequence[Order],
+        nonce: int | None,
+    ) -> None:
+        book = self.book(zone, epoch)
+        for place, order in enumerate(orders, start=first_index):
             row = {
-                "epoch": args["epoch"],
-                "account": args["account"],
+                "epoch": epoch,
+                "account": account,
                 "index": place,
-                "zone": args["zone"],
+                "zone": zone,
                 "side": int(order.side),
                 "tick": order.tick,
                 "quantity_wh": order.quantity_wh,
+                "nonce": nonce,
                 "cancelled_block": None,
                 "cancelled_tx": None,
             }
             row |= _origin(found)
-            book[(args["account"], place)] = row
+            book[(account, place)] = row
             self.rows[tables.orders].append(dict(row))
             self.lock(found, "ordered", row, 1)
 
@@ -665,10 +703,14 @@ _HANDLERS = {
     ("Trading", "Deposited"): _Writer.deposited,
     ("Trading", "Withdrawn"): _Writer.withdrawn,
     ("Trading", "OrdersEntered"): _Writer.orders_entered,
+    ("Trading", "SignedOrderEntered"): _Writer.bundle_entered,
+    ("Trading", "BundleEntered"): _Writer.bundle_entered,
+    ("Trading", "NonceUsed"): _Writer.nonce_used,
     ("Trading", "OrderCancelled"): _Writer.order_cancelled,
     ("Trading", "EpochCleared"): _Writer.epoch_cleared,
     ("Metering", "RegisterOpened"): _Writer.register_opened,
     ("Metering", "ReadingAccepted"): _Writer.reading_accepted,
+    ("Metering", "LateReadingRecorded"): _Writer.late_reading,
     ("Metering", "GrowthParked"): _Writer.growth_parked,
     ("Metering", "ParkedReleased"): _Writer.parked_released,
     ("Metering", "ParkedRejected"): _Writer.parked_rejected,
@@ -801,6 +843,14 @@ def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None 
     return held
 
 
+def lowest_nonces(connection: Connection, accounts: Sequence[str] | None = None) -> dict[str, int]:
+    """The lowest nonce that a signed message may still use, of accounts that have used one; all if none is named."""
+    n = tables.nonces
+    query = select(n.c.account, func.max(n.c.nonce)).group_by(n.c.account)
+    rows = connection.execute(query if accounts is None else query.where(n.c.account.in_(accounts)))
+    return {account: newest + 1 for account, newest in rows}
+
+
 def import_ledgers(
     connection: Connection, head: Head, accounts: Sequence[str] | None = None
 ) -> dict[str, ImportLedger]:
@@ -827,7 +877,8 @@ def verify(chain: Chain, engine: Engine) -> tuple[int, list[Difference]]:
     """Compares the database with the contracts' views at the newest block of the database.
 
     Returns:
-        The block, and everything that differs: balances, import ledgers, registers, supply, results and open books.
+        The block, and everything that differs: balances, nonces, import ledgers, registers, supply, results and
+        open books.
 
     Raises:
         HistoryError: Nothing was indexed yet, or the database's newest block is not the chain's.
@@ -859,10 +910,12 @@ def _verify_accounts(connection: Connection, chain: Chain, head: Head) -> Iterat
     registered = chain.participants(head.number)
     yield from _differing("participants", sorted(known), sorted(registered))
     held, ledgers = holdings(connection, head), import_ledgers(connection, head)
+    nonces = lowest_nonces(connection)
     for account in chain.accounts(registered, head.number):
         holding = held.pop(account.address, Holding())
         for name in BALANCES:
             yield from _differing(f"{name} of {account.address}", getattr(holding, name), getattr(account, name))
+        yield from _differing(f"lowest nonce of {account.address}", nonces.get(account.address, 0), account.nonce)
     for address, holding in held.items():
         yield from _differing(f"balance of {address}, no participant", holding, Holding())
     for imports in chain.imports(registered, head.number):
@@ -877,6 +930,7 @@ def _verify_registers(connection: Connection, chain: Chain, head: Head) -> Itera
     columns = (r.c.meter_id, r.c.interval_end, r.c.import_register_wh, r.c.export_register_wh)
     last = (
         select(r.c.meter_id, func.max(r.c.block * 1_000_000 + r.c.log_index).label("place"))
+        .where(r.c.kind != LATE)
         .group_by(r.c.meter_id)
         .subquery()
     )

@@ -41,6 +41,7 @@ TRADES = Counter("busbar_market_epochs_with_trade", "Epochs cleared with trade, 
 MINTED = Counter("busbar_market_minted_wh", "GRID minted for readings, likewise.")
 RETIRED = Counter("busbar_market_retired_wh", "GRID retired or surrendered, likewise.")
 
+BUNDLES = Counter("busbar_relay_bundles", "Signed bundles by what became of them, and why not.", ["result", "reason"])
 QUEUE = Gauge("busbar_queue_items", "Items of the outbox by state.", ["state"])
 
 LONGEST_STEP_S = 180

@@ -11,7 +11,7 @@ full synchronisation; several processes may share a file.
 import sqlite3
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -71,7 +71,7 @@ class Item:
         body: What is to be done, as the owner of the outbox writes it.
         deadline: Chain time (Unix seconds) after which it is not worth doing; None for ever.
         state: What has become of it.
-        reason: Why it was refused.
+        reason: Why it was refused, or what else its owner notes about the state.
     """
 
     key: str
@@ -152,12 +152,25 @@ class Outbox:
             raise KeyConflictError(f"{item.key} was accepted before with other content")
 
     def open(self, limit: int = 10_000) -> list[Item]:
-        """What is still to be done, in order of acceptance."""
+        """What is still to be done, in order of acceptance; all of it if the limit is -1."""
         return self._items("state IN ('accepted', 'sent') ORDER BY number LIMIT ?", limit)
 
     def of(self, state: State, limit: int = 10_000) -> list[Item]:
         """Items of one state, the newest first."""
         return self._items("state = ? ORDER BY number DESC LIMIT ?", state, limit)
+
+    def find(self, key: str) -> Item | None:
+        """One item, if it was ever accepted and is not forgotten."""
+        return next(iter(self._items("key = ?", key)), None)
+
+    def open_count(self, prefix: str) -> int:
+        """How many items are still to be done whose keys begin so."""
+        # The plus keeps SQLite from going through all open items instead of those with these keys.
+        found = self._db.execute(
+            "SELECT count(*) FROM items WHERE key >= ? AND key < ? AND +state IN ('accepted', 'sent')",
+            (prefix, prefix + "\x7f"),
+        )
+        return int(found.fetchone()[0])
 
     def states(self, keys: Iterable[str]) -> dict[str, State]:
         """What has become of the named items; unknown ones are left out."""
@@ -170,12 +183,17 @@ class Outbox:
 
     def mark(self, keys: Sequence[str], state: State, reason: str = "") -> None:
         """Notes what has become of items. What was done may be due again: the chain may have been reorganised."""
-        if not keys:
+        self.mark_each(dict.fromkeys(keys, reason), state)
+
+    def mark_each(self, reasons: Mapping[str, str], state: State) -> None:
+        """As `mark`, with a reason for each key."""
+        if not reasons:
             return
         with closing(self._db.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             cursor.executemany(
-                "UPDATE items SET state = ?, reason = ? WHERE key = ?", [(state, reason, key) for key in keys]
+                "UPDATE items SET state = ?, reason = ? WHERE key = ?",
+                [(state, reason, key) for key, reason in reasons.items()],
             )
             cursor.execute("COMMIT")
 

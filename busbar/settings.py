@@ -9,7 +9,8 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from limits import parse
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from busbar import errors
@@ -17,10 +18,18 @@ from busbar import errors
 FILE_VARIABLE = "BUSBAR_CONFIG"
 DEFAULT_FILE = "busbar.toml"
 
+
+def _rate(text: str) -> str:
+    """A rate as `limits` reads it, such as 120/minute."""
+    parse(text)
+    return text
+
+
 Level = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
-Service = Literal["keeper", "meters", "agents"]
+Service = Literal["keeper", "meters", "agents", "relay"]
 
 
 class SettingsError(errors.BusbarError):
@@ -78,6 +87,18 @@ class AgentsSettings(_Table):
     metrics_port: Port = Field(0, description="port of its metrics; 0: none")
 
 
+class RelaySettings(_Table):
+    """`busbar relay`."""
+
+    account: str = Field("dev:8", description="who pays for gas, without any role: a keystore's name or path, or dev:N")
+    host: str = Field("127.0.0.1", description="address on which bundles are taken")
+    port: Port = Field(8550, description="port on which bundles are taken; 0: a free one, told in the log")
+    outbox: Path = Field(Path("out/relay.sqlite"), description="its outbox")
+    rate: Rate = Field("120/minute", description="bundles taken from one participant")
+    most_waiting: int = Field(1_000, ge=1, description="bundles of one participant that may wait")
+    metrics_port: Port = Field(0, description="port of its metrics; 0: none")
+
+
 class UpSettings(_Table):
     """`busbar up`."""
 
@@ -107,6 +128,7 @@ class Settings(BaseSettings):
     keeper: KeeperSettings = KeeperSettings()
     meters: MetersSettings = MetersSettings()
     agents: AgentsSettings = AgentsSettings()
+    relay: RelaySettings = RelaySettings()
     up: UpSettings = UpSettings()
 
     @classmethod

@@ -49,6 +49,7 @@ _CANCEL_UP_TO_HASH: Final = keccak(text=_CANCEL_UP_TO_TYPE)
 _WITHDRAW_HASH: Final = keccak(text=_WITHDRAW_TYPE)
 
 _ACTIONS: Final = {Side.BID: "buy", Side.ASK: "sell"}
+_SIDES: Final = {word: side for side, word in _ACTIONS.items()}
 _ACTION_HASHES: Final = {side: keccak(text=word) for side, word in _ACTIONS.items()}
 _ASSETS: Final = {Asset.ENERGY: "energy", Asset.MONEY: "money"}
 _ANY_SOURCE: Final = 0
@@ -58,6 +59,7 @@ _S_MASK: Final = (1 << _PARITY_SHIFT) - 1
 _HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _LENGTH_PRECEDES: Final = 0x80
 _ORDER_MASK: Final = 2**48 - 1
+_HEAD_BYTES, _ORDER_BYTES, _LENGTH_BYTES = 33, 6, 2
 
 
 class InvalidMessage(errors.BusbarError):
@@ -139,6 +141,26 @@ class Bundle:
             "lastEpoch": self.last_epoch,
             "orders": [_order_fields(order) for order in self.orders],
         }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """The bundle of a message as `fields` gives it.
+
+        Raises:
+            InvalidMessage: A field is missing or none of ours.
+            errors.BusbarError: As for the bundle and its orders.
+        """
+        try:
+            orders = tuple(
+                Order(_SIDES[entry["action"]], entry["limitTicksPerKWh"], entry["energyWh"])
+                for entry in fields["orders"]
+            )
+            if fields["source"] != _ANY_SOURCE:
+                raise InvalidMessage(f"source: must be {_ANY_SOURCE}, not {fields['source']}")
+            account, zone, nonce = fields["account"], fields["zone"], fields["nonce"]
+            return cls(account, zone, nonce, fields["firstEpoch"], fields["lastEpoch"], orders)
+        except (KeyError, TypeError) as problem:
+            raise InvalidMessage(f"the message is none: {problem}") from None
 
     def pack(self, signature: bytes) -> bytes:
         """The bundle and its signature as `enterBundles` takes them; `b"".join` makes a batch.
@@ -280,6 +302,12 @@ class SignedBundle:
     def pack(self) -> bytes:
         """As `enterBundles` takes it."""
         return self.bundle.pack(self.signature)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Length of that."""
+        extra = 0 if len(self.signature) == SIGNATURE_BYTES else _LENGTH_BYTES
+        return _HEAD_BYTES + _ORDER_BYTES * len(self.bundle.orders) + extra + len(self.signature)
 
     def is_by_key(self, domain: TradingDomain) -> bool:
         """Whether the account's own key signed it. A contract wallet's signature only the chain can judge."""

@@ -27,6 +27,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+LAYOUT = 2
+"""Number of this arrangement of tables. It grows with every change: an index of another one is made again."""
+
 EXACT_DIGITS = 78
 """Decimal digits of the largest 256-bit integer."""
 
@@ -98,6 +101,7 @@ market = Table(
     Column("genesis", BigInteger, nullable=False),  # Unix seconds of epoch 0
     Column("epoch_seconds", BigInteger, nullable=False),
     Column("tick_wei", Exact, nullable=False),
+    Column("layout", Integer, nullable=False),  # `LAYOUT` that these tables were made by
 )
 blocks = Table(
     "blocks",
@@ -166,14 +170,15 @@ meter_keys = Table(  # a meter's key from here on; none once it is revoked
     metadata,
     Column("meter_id", String(31), nullable=False, index=True),
     Column("key", ADDRESS),
+    Column("key_type", Integer),  # 0 secp256k1, 1 P-256
     *_event_key(),
 )
-readings = Table(  # registers as they were accepted, with their growth
+readings = Table(  # registers as they were accepted, with their growth; a late reading has none
     "readings",
     metadata,
     Column("meter_id", String(31), nullable=False),
     Column("account", ADDRESS, nullable=False),
-    Column("kind", String(8), nullable=False),  # reading; opened: a new start; final: of a replaced device
+    Column("kind", String(8), nullable=False),  # reading; opened: a new start; final, late: of a replaced device
     Column("interval_end", BigInteger, nullable=False),
     Column("import_register_wh", BigInteger, nullable=False),
     Column("export_register_wh", BigInteger, nullable=False),
@@ -206,11 +211,20 @@ orders = Table(
     Column("side", Integer, nullable=False),  # 0 bid, 1 ask
     Column("tick", Integer, nullable=False),
     Column("quantity_wh", BigInteger, nullable=False),
+    Column("nonce", BigInteger),  # of the signed message it came in; null if its account sent it
     *_born(),
     Column("cancelled_block", BigInteger),
     Column("cancelled_tx", HASH),
     Index("orders_of_zone", "zone", "epoch"),
     Index("orders_of_account", "account", "epoch"),
+)
+nonces = Table(  # messages used up: this nonce and every lower one of the account
+    "nonces",
+    metadata,
+    Column("account", ADDRESS, nullable=False),
+    Column("nonce", BigInteger, nullable=False),
+    *_event_key(),
+    Index("nonces_of_account", "account", "nonce"),
 )
 epochs = Table(  # cleared epochs
     "epochs",

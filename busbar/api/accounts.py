@@ -24,7 +24,7 @@ from busbar.api.shapes import (
 )
 from busbar.api.signed import SignedBy
 from busbar.chain import Call, Chain
-from busbar.history import Holding, ImportLedger, holdings, import_ledgers
+from busbar.history import Holding, ImportLedger, holdings, import_ledgers, lowest_nonces
 from busbar.statements import Month, Statement, make, to_csv
 from busbar.units import Asset
 
@@ -69,6 +69,7 @@ def balance(here: Here, account: AddressInPath) -> BalanceShape:
         import_previous_wh=ledger.previous_wh,
         grid_import_wh=ledger.grid_import_wh,
         auto_retire=True if switched is None else switched,
+        nonce=lowest_nonces(here.connection, [account]).get(account, 0),
         block=here.head.number,
     )
 

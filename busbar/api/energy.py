@@ -86,7 +86,7 @@ def order_shape(here: View, row: Mapping[str, Any]) -> OrderShape:
         cancel_tx=row["cancelled_tx"],
         **{
             name: row[name]
-            for name in ("account", "zone", "epoch", "index", "tick", "quantity_wh", "tx_hash", "clear_tx")
+            for name in ("account", "zone", "epoch", "index", "tick", "quantity_wh", "nonce", "tx_hash", "clear_tx")
         },
     )
 

@@ -11,11 +11,13 @@ from busbar.api import paging
 from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View
 from busbar.api.problems import Problem
 from busbar.api.shapes import AccountShape, GridStatus, MeterShape, OracleRequest, ReadingShape, ZoneShape
-from busbar.history import grid_supply_wei, uncleared
+from busbar.history import LATE, grid_supply_wei, uncleared
 
 router = APIRouter()
 
 STATUSES: tuple[Literal["unknown"], Literal["active"], Literal["suspended"]] = ("unknown", "active", "suspended")
+
+KEY_TYPES: tuple[Literal["secp256k1"], Literal["P-256"]] = ("secp256k1", "P-256")
 
 
 @router.get("/grid/status", tags=["grid"])
@@ -102,12 +104,18 @@ def participant(here: Here, account: AddressInPath) -> AccountShape:
 
 def _meter(here: View, row: Mapping[str, Any]) -> MeterShape:
     k, r = tables.meter_keys, tables.readings
-    key = here.connection.scalar(
-        select(k.c.key).where(k.c.meter_id == row["meter_id"]).order_by(k.c.block.desc(), k.c.log_index.desc()).limit(1)
-    )
+    key, key_type = here.connection.execute(
+        select(k.c.key, k.c.key_type)
+        .where(k.c.meter_id == row["meter_id"])
+        .order_by(k.c.block.desc(), k.c.log_index.desc())
+        .limit(1)
+    ).one()
     newest = (
         here.connection.execute(
-            select(r).where(r.c.meter_id == row["meter_id"]).order_by(r.c.block.desc(), r.c.log_index.desc()).limit(1)
+            select(r)
+            .where(r.c.meter_id == row["meter_id"], r.c.kind != LATE)
+            .order_by(r.c.block.desc(), r.c.log_index.desc())
+            .limit(1)
         )
         .mappings()
         .one_or_none()
@@ -121,6 +129,7 @@ def _meter(here: View, row: Mapping[str, Any]) -> MeterShape:
         rated_import_w=row["rated_import_w"],
         rated_export_w=row["rated_export_w"],
         key=key,
+        key_type=None if key_type is None else KEY_TYPES[key_type],
         **{name: None if newest is None else newest[name] for name in registers},
     )
 
@@ -149,7 +158,7 @@ def meter(here: Here, meter_id: MeterInPath) -> MeterShape:
 
 @router.get("/meters/{meter_id}/readings", tags=["grid"])
 def readings(here: Here, meter_id: MeterInPath, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[ReadingShape]:
-    """A meter's registers as they were accepted, newest first."""
+    """A meter's registers as they were accepted, newest first; late ones of a replaced device count nothing."""
     r = tables.readings
     keys = [r.c.block, r.c.log_index]
     query = select(r).where(r.c.meter_id == meter_id)

@@ -104,6 +104,7 @@ class OrderShape(Shape):
     side: Literal["buy", "sell"]
     tick: int
     quantity_wh: int
+    nonce: int | None = Field(description="Of the signed message it came in; null if its account sent it")
     status: Literal["open", "waiting", "cancelled", "filled", "partial", "unfilled"]
     energy_uwh: Wide
     money_units: Wide
@@ -267,6 +268,7 @@ class BalanceShape(Shape):
     import_previous_wh: int
     grid_import_wh: int
     auto_retire: bool
+    nonce: int = Field(description="Lowest nonce that a signed message may still use")
     block: int
 
 
@@ -297,6 +299,7 @@ class MeterShape(Shape):
     rated_import_w: int
     rated_export_w: int
     key: str | None = Field(description="Address of its present key; null if it is revoked")
+    key_type: Literal["secp256k1", "P-256"] | None
     interval_end: int | None
     import_register_wh: int | None
     export_register_wh: int | None
@@ -307,7 +310,7 @@ class ReadingShape(Shape):
 
     meter_id: str
     account: str
-    kind: Literal["reading", "opened", "final"]
+    kind: Literal["reading", "opened", "final", "late"]
     interval_end: int
     import_register_wh: int
     export_register_wh: int

@@ -30,7 +30,7 @@ LAYERS = (
     {"replay"},  # conducts the services
     {"report", "display", "doctor", "roles", "supervisor", "wallet"},
     {"api"},
-    {"client"},
+    {"client", "relay_api"},
     {"office"},
     {"cli"},
 )

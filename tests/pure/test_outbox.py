@@ -87,6 +87,27 @@ def test_mark__refused__keeps_the_reason(outbox):
     assert outbox.of(State.REFUSED) == [item("a", state=State.REFUSED, reason="unknown meter")]
 
 
+def test_mark_each__several__have_a_reason_each(outbox):
+    outbox.accept([item("a"), item("b"), item("c")])
+    outbox.mark_each({"a": "one", "b": "two"}, State.DONE)
+    assert [(outbox.find(key).state, outbox.find(key).reason) for key in "abc"] == [
+        (State.DONE, "one"),
+        (State.DONE, "two"),
+        (State.ACCEPTED, ""),
+    ]
+
+
+def test_find__never_accepted__is_none(outbox):
+    assert outbox.find("a") is None
+
+
+def test_open_count__keys_that_begin_alike__counts_what_is_still_to_be_done(outbox):
+    outbox.accept([item("0xa1"), item("0xa2"), item("0xa3"), item("0xb1")])
+    outbox.mark(["0xa1"], State.SENT)
+    outbox.mark(["0xa2"], State.DONE)
+    assert [outbox.open_count(prefix) for prefix in ("0xa", "0xb", "0xc")] == [2, 1, 0]
+
+
 def test_expire__past_the_deadline__is_given_up(outbox):
     outbox.accept([item("early", deadline=10), item("late", deadline=20), item("ever"), item("over", deadline=5)])
     outbox.mark(["over"], State.DONE)

@@ -19,11 +19,14 @@ from busbar.history import (
     head_of,
     holdings,
     import_ledgers,
+    lowest_nonces,
     open_database,
     verify,
 )
 from tests.market import ENERGY, ZONE, ask, bid
+from tests.relayed import trade_by_signature
 from tests.requires import needs_program
+from tests.served import followed
 
 DAY_OF_TRADE_EPOCH = 5
 
@@ -133,6 +136,73 @@ def test_step__a_day_of_trade__agrees_with_the_chain(market, engine):
     assert kinds == {
         "deposited", "withdrawn", "metered", "parked", "released", "ordered", "cancelled", "settled", "retired",
     }  # fmt: skip
+
+
+def test_step__an_afternoon_of_signed_messages__agrees_with_the_chain(market, engine):
+    trade_by_signature(market)
+    History(market.chain, engine).step()
+    assert verify(market.chain, engine) == (market.chain.head().number, [])
+    o, k = tables.orders, tables.meter_keys
+    with engine.connect() as connection:
+        nonces = connection.scalars(select(o.c.nonce).order_by(o.c.block, o.c.log_index, o.c.index)).all()
+        curves = connection.execute(select(k.c.meter_id, k.c.key_type).order_by(k.c.block)).all()
+        used = lowest_nonces(connection)
+    assert nonces == [3, 3, 3, 0, 7, 7, None, 2]
+    assert curves == [("roof", 1), ("shop", 0), ("roof", 0), ("shop", 1)]
+    actors = market.actors
+    everybody = (actors.producer, actors.consumer, actors.other_consumer, actors.third_consumer)
+    assert used == dict(zip([p.address for p in everybody], (4, 3, 8, 42), strict=True))
+
+
+def test_step__late_readings__are_kept_and_count_nothing(market, sqlite):
+    trade_by_signature(market)
+    History(market.chain, sqlite).step()
+    r = tables.readings
+    with sqlite.connect() as connection:
+        rows = connection.execute(select(r).where(r.c.meter_id == "shop").order_by(r.c.block, r.c.log_index)).mappings()
+        grown = [(row["kind"], row["import_register_wh"], row["import_wh"]) for row in rows]
+        ledger = import_ledgers(connection, head_of(connection))[market.actors.consumer.address]
+    assert grown == [
+        ("opened", 5_000_000, 0),
+        ("reading", 5_001_500, 1_500),
+        ("final", 5_001_550, 50),
+        ("opened", 7, 0),
+        ("late", 5_001_505, 0),
+        ("reading", 18, 11),
+    ]
+    assert ledger.current_wh == 1_500 + 50 + 11
+
+
+def test_step__signed_messages_block_after_block__equal_a_rebuild(market, sqlite):
+    with followed(market.chain, sqlite):
+        trade_by_signature(market)
+    before = contents(sqlite)
+    History.forget(sqlite)
+    History(market.chain, sqlite).step()
+    assert contents(sqlite) == before
+
+
+def test_step__signed_messages_are_reorganised_away__leave_nothing(market, sqlite):
+    history = History(market.chain, sqlite)
+    fork = market.devnet.snapshot()
+    history.step()
+    before = contents(sqlite)
+    trade_by_signature(market)
+    history.step()
+    market.devnet.restore(fork)
+    history.step()
+    assert contents(sqlite) == before
+
+
+def test_history__a_database_of_another_layout__is_refused_until_rebuilt(market, sqlite):
+    History(market.chain, sqlite)
+    with sqlite.begin() as connection:
+        connection.execute(update(tables.market).values(layout=tables.LAYOUT - 1))
+    with pytest.raises(HistoryError, match="index with --rebuild"):
+        History(market.chain, sqlite)
+    History.forget(sqlite)
+    History(market.chain, sqlite).step()
+    assert verify(market.chain, sqlite)[1] == []
 
 
 def test_step__repeated__changes_nothing(market, sqlite):

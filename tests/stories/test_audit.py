@@ -9,8 +9,10 @@ from busbar import audit, tools
 from busbar.archive import Archive, ArchiveError, collect
 from busbar.chain import Call
 from busbar.history import open_database
+from busbar.readings import meter_id_bytes
 from busbar.statements import Month, Statement, Tariffs, make
 from tests.market import ENERGY, ask, bid
+from tests.relayed import READINGS, trade_by_signature
 
 TARIFFS = Tariffs(tools.project_root() / "data" / "tariffs" / "thailand.csv")
 
@@ -67,7 +69,7 @@ def test_run__a_replayed_street__finds_nothing_wrong(archive, street_day):
     result = audit.run(archive, archive.head.hash)
     assert result.findings == []
     assert result.ok
-    assert len(result.checks) == 12
+    assert len(result.checks) == 13
     assert result.readings == len(street_day.run.readings) == 40
 
 
@@ -124,7 +126,7 @@ def test_run__a_signature_altered__names_meter_and_owner(archive, lines, audited
     ]
 
 
-@pytest.mark.parametrize("field", ["energy_free_uwh", "money_free_units", "status", "zone", "order_count"])
+@pytest.mark.parametrize("field", ["energy_free_uwh", "money_free_units", "status", "zone", "order_count", "nonce"])
 def test_run__an_account_of_the_state_altered__is_named(archive, lines, audited, field):
     number = line_of(lines, "state")
     entry = json.loads(lines[number])
@@ -226,3 +228,41 @@ def test_collect__from_a_live_chain__audits_clean(market):
     archive = collect(market.chain)
     result = audit.run(archive)
     assert (result.findings, result.ok, result.readings) == ([], True, 2)
+
+
+def test_collect__an_afternoon_of_signed_messages__audits_clean(market, tmp_path):
+    trade_by_signature(market)
+    file = tmp_path / "signed.jsonl"
+    collect(market.chain).save(file)
+    result = audit.run(Archive.load(file))
+    assert (result.findings, result.ok, result.readings) == ([], True, READINGS)
+    grown = {"roof": 50, "shop": 1_500 + 50}
+    assert result.ledger.growth_import_wh == {meter: wh + 11 for meter, wh in grown.items()}
+
+
+@pytest.mark.parametrize("meter_id", ["roof", "shop"])
+def test_run__the_signature_of_a_late_reading_altered__names_it(market, tmp_path, meter_id):
+    trade_by_signature(market)
+    archive = collect(market.chain)
+    late = next(
+        (block, event)
+        for block, found in archive.events()
+        for event in found
+        if event.name == "LateReadingRecorded" and event.args["meterId"] == meter_id_bytes(meter_id)
+    )
+    (signed,) = late[0].readings()
+    file = tmp_path / "altered.jsonl"
+    archive.save(file)
+    text = file.read_text(encoding="ascii")
+    assert text.count(signed.r.hex()) == 1
+    file.write_text(text.replace(signed.r.hex(), signed.r[:-1].hex() + f"{signed.r[-1] ^ 1:02x}"), encoding="ascii")
+    told = [f.what for f in audit.run(Archive.load(file)).findings if f.what.startswith("reading of")]
+    assert told == [f"reading of {meter_id} ending at {signed.reading.interval_end}"]
+
+
+def test_run__a_message_used_twice__is_found(market):
+    trade_by_signature(market)
+    archive = collect(market.chain)
+    entered = next(e for _, found in archive.events() for e in found if e.name == "BundleEntered")
+    told = list(audit._replays(archive, [entered, entered]))
+    assert [(f.account, f.expected, f.found) for f in told] == [(market.actors.producer.address, "at least 4", "3")]
