@@ -13,13 +13,12 @@ import typer
 from rich.console import Console
 
 from busbar import __version__, errors, logs, office, service, tools
+from busbar.options import Network, Once, Pause, Plan, RecordFile, Url, market_of, settings_of
 
 if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --help` should not cost
     from collections.abc import Callable, Sequence
 
-    from busbar.chain import Chain, Outcome, Signer
-    from busbar.deployment import Parameters, Record
-    from busbar.settings import Settings
+    from busbar.chain import Outcome, Signer
 
 app = typer.Typer(
     add_completion=False,
@@ -30,18 +29,10 @@ app = typer.Typer(
 
 app.add_typer(office.app)
 
-Url = Annotated[str | None, typer.Option(help="The node's address; the network's own if not given.")]
-Network = Annotated[str | None, typer.Option(help="Which deployments/<network>.toml to go by; devnet if not set.")]
-RecordFile = Annotated[
-    Path | None, typer.Option("--record", help="Deployment record; deployments/<chain id>.json if not given.")
-]
 EnrolmentFile = Annotated[Path | None, typer.Option("--enrolment", help="The file `busbar enrol` wrote.")]
-Pause = Annotated[float | None, typer.Option("--pause", min=0.1, help="Longest time between two looks, in seconds.")]
 Account = Annotated[str | None, typer.Option(help="Who signs: a keystore's name or path, or dev:N.")]
-Once = Annotated[bool, typer.Option("--once", help="Look and act once, then stop.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Log warnings and errors only.")]
 CommunityFile = Annotated[Path | None, typer.Option("--community", help="CSV in the format of data/README.md.")]
-Plan = Annotated[str, typer.Option(help="Retail plan the savings are measured against: residential-1.2 or tou-1.3.")]
 
 
 def default_community() -> Path:
@@ -267,7 +258,7 @@ def relay(
     file = outbox or mine.outbox
     market = f"{bot.chain.chain_id}:{bot.chain.addresses['Trading']}"
     # Bundles are taken on by a thread of its own, with a client and a connection of its own.
-    chain = _market(bot.settings, network, url, record)[2]
+    chain = market_of(bot.settings, network, url, record)[2]
     intake = Intake(chain, Outbox(file, market), rate=mine.rate, most_waiting=mine.most_waiting)
     stop = relay_api.serve(relay_api.create_app(intake), mine.host, mine.port if port is None else port)
     try:
@@ -283,7 +274,7 @@ def up(quiet: Quiet = False) -> None:
 
     from busbar.supervisor import Supervisor
 
-    settings = _settings(quiet)
+    settings = settings_of(quiet)
     mine = settings.up
     more = ["--quiet"] if quiet else []
     commands: dict[str, Sequence[str]] = {name: [sys.executable, "-m", "busbar.cli", name, *more] for name in mine.run}
@@ -298,7 +289,7 @@ def doctor(network: Network = None, url: Url = None, record: RecordFile = None) 
     from busbar.doctor import Bot, examine
     from busbar.keys import address
 
-    settings = _settings(quiet=True)
+    settings = settings_of(quiet=True)
     parameters = Parameters.load(parameters_path(network or settings.network))
     held = Record.load(record or settings.record or record_path(parameters.chain_id))
     bots = [
@@ -310,7 +301,7 @@ def doctor(network: Network = None, url: Url = None, record: RecordFile = None) 
         if name in settings.up.run
     ]
     wrong = 0
-    for finding in examine(lambda: _market(settings, network, url, record)[2], held, bots, settings.keeper.zones):
+    for finding in examine(lambda: market_of(settings, network, url, record)[2], held, bots, settings.keeper.zones):
         typer.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name}: {finding.told}")
         if not finding.ok:
             wrong += 1
@@ -324,8 +315,8 @@ def roles(network: Network = None, url: Url = None, record: RecordFile = None) -
     """Lists who holds which role, and fails if that is not what the network's file says."""
     from busbar.roles import findings, holdings, misassigned
 
-    settings = _settings(quiet=True)
-    parameters, held, chain = _market(settings, network, url, record)
+    settings = settings_of(quiet=True)
+    parameters, held, chain = market_of(settings, network, url, record)
     found = holdings(chain, parameters, held.contracts["Authority"]["block"])
     for holding in found:
         mark = "ok   " if not holding.finding else "WRONG"
@@ -365,7 +356,7 @@ def wallet_new(name: Annotated[str, typer.Argument(help="Its name.")], keystores
     """Makes a key and its keystore; the password is in BUSBAR_KEYSTORE_PASSWORD or ..._PASSWORD_FILE."""
     from busbar import wallet
 
-    made = wallet.new(keystores or _settings().keystores, name)
+    made = wallet.new(keystores or settings_of().keystores, name)
     typer.echo(f"{made.address} {made.path}")
 
 
@@ -374,7 +365,7 @@ def wallet_list(keystores: Keystores = None) -> None:
     """Lists the keystores and their addresses."""
     from busbar import wallet
 
-    for found in wallet.stored(keystores or _settings().keystores):
+    for found in wallet.stored(keystores or settings_of().keystores):
         typer.echo(f"{found.address} {found.name}")
 
 
@@ -388,7 +379,7 @@ def wallet_sign(
     from busbar import wallet
     from busbar.devnet import CHAIN_ID
 
-    typer.echo(wallet.sign(who, CHAIN_ID, keystores or _settings().keystores, text))
+    typer.echo(wallet.sign(who, CHAIN_ID, keystores or settings_of().keystores, text))
 
 
 @wallet_app.command("verify")
@@ -425,10 +416,10 @@ class _Bot:
         once: bool,
         quiet: bool,
     ) -> None:
-        self.settings = _settings(quiet)
+        self.settings = settings_of(quiet)
         self.name, self.once = name, once
         self.pause_s = pause or self.settings.pause_s
-        self.parameters, self.record, self.chain = _market(self.settings, network, url, record)
+        self.parameters, self.record, self.chain = market_of(self.settings, network, url, record)
 
     def signer(self, who: str) -> "Signer":
         from busbar.keys import signer
@@ -451,42 +442,6 @@ class _Bot:
         finally:
             if stop is not None:
                 stop()
-
-
-def _settings(quiet: bool = False) -> "Settings":
-    from busbar.settings import Settings
-
-    settings = Settings.load()
-    log = settings.log
-    level = "warning" if quiet else log.level
-    logs.configure(style=log.style, level=level, levels=log.levels, file=log.file)
-    return settings
-
-
-def _market(
-    settings: "Settings", network: str | None, url: str | None, record: Path | None
-) -> "tuple[Parameters, Record, Chain]":
-    from busbar.chain import Policy
-    from busbar.deployment import Parameters, Record, connect, parameters_path, record_path
-
-    parameters = Parameters.load(parameters_path(network or settings.network))
-    sending = settings.sending
-    policy = Policy(
-        confirmations=sending.confirmations,
-        replace_after_blocks=sending.replace_after_blocks,
-        max_fee_wei=sending.max_fee_wei,
-        priority_fee_wei=sending.priority_fee_wei,
-        dry_run=sending.dry_run,
-    )
-    held = Record.load(record or settings.record or record_path(parameters.chain_id))
-    chain = connect(
-        held,
-        url or settings.url or parameters.url,
-        timeout_s=sending.timeout_s,
-        request_timeout_s=settings.request_timeout_s,
-        policy=policy,
-    )
-    return parameters, held, chain
 
 
 def _enrolment(file: Path | None) -> Path:

@@ -122,7 +122,10 @@ class History:
                 if held is None:
                     connection.execute(insert(tables.market), self._identity)
         except SQLAlchemyError as problem:
-            raise HistoryError(f"the database cannot be used: {str(problem).splitlines()[0]}") from None
+            reason = str(problem).splitlines()[0]
+            raise HistoryError(
+                f"the database cannot be used ({reason}): if another version made it, index with --rebuild"
+            ) from None
         if held is not None and dict(held) != self._identity:
             raise HistoryError("the database holds another market: name another one, or index with --rebuild")
 

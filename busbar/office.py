@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from busbar import errors, logs, service, tools
+from busbar import errors, service, tools
+from busbar.options import Network, Once, Pause, Plan, RecordFile, Url, market_of, settings_of
 from busbar.units import ENERGY_UNITS_PER_WH, kwh, price, thb
 
 if TYPE_CHECKING:  # see busbar.cli
@@ -29,11 +30,6 @@ order = typer.Typer(no_args_is_help=True, help="Enters an order into the open ep
 app.add_typer(show, name="show")
 app.add_typer(order, name="order")
 
-Url = Annotated[str | None, typer.Option(help="The node's address; the network's own if not given.")]
-Network = Annotated[str, typer.Option(help="Which deployments/<network>.toml to go by.")]
-RecordFile = Annotated[
-    Path | None, typer.Option("--record", help="Deployment record; deployments/<chain id>.json if not given.")
-]
 Database = Annotated[
     str,
     typer.Option(envvar="BUSBAR_DATABASE", help="sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."),
@@ -41,19 +37,14 @@ Database = Annotated[
 Api = Annotated[str, typer.Option("--api", envvar="BUSBAR_API", help="Address of `busbar api`.")]
 Who = Annotated[str, typer.Option("--account", help="Whose: dev:N, or an encrypted keystore.")]
 TariffFile = Annotated[Path | None, typer.Option("--tariffs", help="Dated tariffs, as in data/tariffs.")]
-Plan = Annotated[str, typer.Option(help="Retail plan: residential-1.2 or tou-1.3.")]
 Rows = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")]
 
 DEFAULT_DATABASE = "sqlite:///out/history.db"
 DEFAULT_API = "http://127.0.0.1:8000"
 
 
-def _chain(network: str, url: str | None, record: Path | None) -> "Chain":
-    from busbar.deployment import Parameters, Record, connect, parameters_path, record_path
-
-    logs.configure(verbose=True)
-    parameters = Parameters.load(parameters_path(network))
-    return connect(Record.load(record or record_path(parameters.chain_id)), url or parameters.url)
+def _chain(network: str | None, url: str | None, record: Path | None) -> "Chain":
+    return market_of(settings_of(), network, url, record)[2]
 
 
 @contextmanager
@@ -82,21 +73,22 @@ def index(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Forget what came from the chain and begin again.")
     ] = False,
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
-    pause: Annotated[float, typer.Option("--pause", min=0.1, help="Seconds between looks at the chain.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Go on to the newest block, then stop.")] = False,
+    pause: Pause = None,
+    once: Once = False,
 ) -> None:
     """Follows the chain into a database. Stop and start it as you like."""
     from busbar.history import History
 
-    chain = _chain(network, url, record)
+    settings = settings_of()
+    chain = market_of(settings, network, url, record)[2]
     with _engine(database) as engine:
         if rebuild:
             History.forget(engine)
         history = History(chain, engine)
-        service.run(lambda: _follow(history), pause_s=pause, once=once)
+        service.run(lambda: _follow(history), pause_s=pause or settings.pause_s, once=once)
 
 
 def _follow(history: "History") -> "Sequence[Outcome]":
@@ -110,7 +102,7 @@ def _follow(history: "History") -> "Sequence[Outcome]":
 
 @app.command()
 def verify(
-    database: Database = DEFAULT_DATABASE, network: Network = "devnet", url: Url = None, record: RecordFile = None
+    database: Database = DEFAULT_DATABASE, network: Network = None, url: Url = None, record: RecordFile = None
 ) -> None:
     """Compares the index with the chain at one block: balances, import, registers, supply, results, open book."""
     from busbar.history import verify as compare
@@ -136,7 +128,11 @@ def api(
     rate: Annotated[str, typer.Option(help="Requests allowed from one address; empty for no limit.")] = "1200/minute",
     tariffs: TariffFile = None,
     plan: Plan = "residential-1.2",
-    network: Network = "devnet",
+    relay: Annotated[
+        str | None,
+        typer.Option(envvar="BUSBAR_RELAY_URL", help="Address of the `busbar relay` that signed orders are handed to."),
+    ] = None,
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
@@ -153,14 +149,15 @@ def api(
         raise typer.BadParameter(f"{rate!r} is no rate: write 600/minute, say", param_hint="--rate") from None
     chain = _chain(network, url, record)
     with _engine(database) as engine:
-        settings = Settings(engine, chain, tuple(cors_origin or ()), rate or None, _tariff_file(tariffs), plan)
+        origins = tuple(cors_origin or ())
+        settings = Settings(engine, chain, origins, rate or None, _tariff_file(tariffs), plan, relay_url=relay)
         uvicorn.run(create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False)
 
 
 @app.command()
 def export(
     file: Annotated[Path, typer.Argument(help="File to write.")],
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
@@ -183,7 +180,7 @@ def audit(
     ] = None,
     tariffs: TariffFile = None,
     plan: Plan = "residential-1.2",
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
@@ -244,7 +241,7 @@ def statement(
 @app.command()
 def reset(
     database: Database = DEFAULT_DATABASE,
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -254,8 +251,9 @@ def reset(
     from busbar.devnet import CHAIN_ID
     from busbar.history import History
 
-    parameters = Parameters.load(parameters_path(network))
-    node = Node(url or parameters.url)
+    settings = settings_of()
+    parameters = Parameters.load(parameters_path(network or settings.network))
+    node = Node(url or settings.url or parameters.url)
     served = int(node.request("eth_chainId"), 16)
     if served != CHAIN_ID or not node.is_local:
         raise errors.BusbarError(
@@ -274,7 +272,7 @@ def reset(
 
 
 @app.command()
-def account(who: Who = "dev:20", network: Network = "devnet", url: Url = None, record: RecordFile = None) -> None:
+def account(who: Who = "dev:20", network: Network = None, url: Url = None, record: RecordFile = None) -> None:
     """Prints what an account holds, owes and has in the market."""
     from busbar.keys import signer
 
@@ -306,7 +304,7 @@ def _energy(energy_uwh: int) -> str:
     return kwh(energy_uwh // ENERGY_UNITS_PER_WH)
 
 
-def _act(network: str, url: str | None, record: Path | None, who: str, calls: "Iterable[Call]") -> None:
+def _act(network: str | None, url: str | None, record: Path | None, who: str, calls: "Iterable[Call]") -> None:
     from busbar.keys import signer
 
     chain = _chain(network, url, record)
@@ -339,7 +337,7 @@ def buy(
     tick: Tick,
     quantity_wh: Quantity,
     who: Who = "dev:20",
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
@@ -352,7 +350,7 @@ def sell(
     tick: Tick,
     quantity_wh: Quantity,
     who: Who = "dev:20",
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
@@ -364,7 +362,7 @@ def sell(
 def cancel(
     order_id: Annotated[str, typer.Argument(help="Id of the order, in decimal.")],
     who: Who = "dev:20",
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
@@ -387,7 +385,7 @@ def deposit(
     asset: AssetName,
     amount_wei: AmountWei,
     who: Who = "dev:20",
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
@@ -406,7 +404,7 @@ def withdraw(
     amount_wei: AmountWei,
     to: Annotated[str | None, typer.Option(help="Receiver; the account's own wallet if not given.")] = None,
     who: Who = "dev:20",
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
@@ -425,7 +423,7 @@ def transfer(
     amount_wei: AmountWei,
     to: Annotated[str, typer.Argument(help="Receiver's address.")],
     who: Who = "dev:20",
-    network: Network = "devnet",
+    network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:

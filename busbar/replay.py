@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 from busbar import __version__, errors
 from busbar.agents import Agents, Role
-from busbar.chain import Chain, Outcome
+from busbar.chain import Chain, Event, Outcome
 from busbar.clearing import fill
 from busbar.community import Community, CommunityMeter, load_community
 from busbar.deployment import Parameters, commit, deploy, parameters_path
@@ -43,6 +43,7 @@ from busbar.results import (
     TickVolume,
     TradeRow,
 )
+from busbar.signing import EnteredBundle
 from busbar.tariff import FLAT_MARGINAL_PLAN
 from busbar.units import ENERGY_UNITS_PER_WH, PERIOD_EPOCHS
 
@@ -259,10 +260,19 @@ def _note(work: _Replay, outcomes: Sequence[Outcome]) -> None:
         if outcome.error is not None:
             raise ReplayError(f"{outcome.call} of {outcome.sender} was refused: {outcome.error}") from outcome.error
         for event in work.chain.decode_logs(outcome.logs):
-            if event.name == "OrdersEntered":
-                work.orders[event.args["epoch"]] += len(event.args["orders"])
-            elif event.name == "EpochCleared":
+            for epoch, count in orders_entered(event):
+                work.orders[epoch] += count
+            if event.name == "EpochCleared":
                 _tell(work, event.args["epoch"], event.args["result"], outcome.gas_used)
+
+
+def orders_entered(event: Event) -> Iterator[tuple[int, int]]:
+    """Epoch and number of the orders that an event tells of, whoever brought them; nothing for other events."""
+    if event.name == "OrdersEntered":
+        yield event.args["epoch"], len(event.args["orders"])
+    elif event.name in ("SignedOrderEntered", "BundleEntered"):
+        entered = EnteredBundle.from_event(event.args)
+        yield entered.epoch, len(entered.orders)
 
 
 def _tell(work: _Replay, epoch: int, result: dict[str, int], gas: int) -> None:

@@ -126,7 +126,8 @@ TOKENS = {"energy": "GridToken", "money": "BahtToken"}
 ASSETS = {"energy": Asset.ENERGY, "money": Asset.MONEY}
 
 
-def _payloads(chain: Chain, sender: str, *calls: Call) -> Payloads:
+def payloads(chain: Chain, sender: str, *calls: Call) -> Payloads:
+    """Calls as transactions for their sender to sign."""
     return Payloads(
         transactions=[
             Payload(
@@ -156,20 +157,20 @@ def deposit(chain: Node, account: AddressInPath, body: Amount) -> Payloads:
         raise Problem(422, "Not enough tokens", f"{account} holds {held} wei, not {body.amount_wei}")
     bring = Call("Trading", "deposit", (ASSETS[body.asset], body.amount_wei))
     if allowed >= body.amount_wei:
-        return _payloads(chain, account, bring)
-    return _payloads(chain, account, Call(token, "approve", (trading, body.amount_wei)), bring)
+        return payloads(chain, account, bring)
+    return payloads(chain, account, Call(token, "approve", (trading, body.amount_wei)), bring)
 
 
 @router.post("/{account}/withdraw")
 def withdraw(chain: Node, account: AddressInPath, body: Amount) -> Payloads:
     """What to sign to take tokens out of the market, into the account's wallet."""
-    return _payloads(chain, account, Call("Trading", "withdraw", (ASSETS[body.asset], body.amount_wei, account)))
+    return payloads(chain, account, Call("Trading", "withdraw", (ASSETS[body.asset], body.amount_wei, account)))
 
 
 @router.post("/{account}/transfer")
 def transfer(chain: Node, account: AddressInPath, body: Transfer) -> Payloads:
     """What to sign to send tokens from the account's wallet to another."""
-    return _payloads(chain, account, Call(TOKENS[body.asset], "transfer", (body.to, body.amount_wei)))
+    return payloads(chain, account, Call(TOKENS[body.asset], "transfer", (body.to, body.amount_wei)))
 
 
 # ------------------------------------------------------------------------------ people

@@ -1,5 +1,7 @@
 """The application: routes under /api/v1, one shape of failure, one door."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -7,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from busbar import __version__
-from busbar.api import accounts, blocks, energy, grid, problems, streams
+from busbar.api import accounts, blocks, energy, grid, problems, relayed, streams, typed_data
 from busbar.api.context import Settings
 from busbar.api.middleware import Door
 
@@ -15,7 +17,7 @@ PREFIX = "/api/v1"
 
 DESCRIPTION = """
 A peer-to-peer energy market over HTTP. Answers come from an index of the chain and say at which block; every change
-is a transaction that its sender signs elsewhere: no private key ever reaches this server.
+is signed elsewhere, as a transaction or as a message: no private key ever reaches this server.
 
 * Energy is in Wh (`_wh`) or micro-Wh (`_uwh`), money in money units (`_units`) or wei (`_wei`), prices are ticks or
   half ticks (`price2`) per kWh, times Unix seconds.
@@ -35,11 +37,12 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=_operation_id,
+        lifespan=_lifespan,
         responses=problems.RESPONSES,
     )
     app.state.settings = settings
     app.state.watch = streams.Watch(settings)
-    for module in (blocks, energy, grid, accounts, streams):
+    for module in (blocks, energy, relayed, typed_data, grid, accounts, streams):
         app.include_router(module.router, prefix=PREFIX)
     problems.install(app)
     if settings.cors_origins:
@@ -60,6 +63,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own documentation has it
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    relay = app.state.settings.relay
+    if relay is not None:
+        relay.close()
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 from eth_utils.address import to_checksum_address
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi import Path as InPath
@@ -19,6 +20,9 @@ from busbar.history import Head, head_of, market_of
 from busbar.statements import Tariffs
 from busbar.tariff import FLAT_MARGINAL_PLAN
 from busbar.units import Calendar, Money
+
+RELAY_TIMEOUT_S = 10
+"""Longest wait for an answer of the relay."""
 
 MAX_INT64 = 2**63 - 1
 MAX_EPOCH = 2**27 - 1
@@ -36,6 +40,7 @@ class Settings:
         tariff_file: Tariffs of statements.
         plan: Retail plan of statements.
         stream_seconds: Longest life of a stream of events; clients come back by themselves.
+        relay_url: Address of a `busbar relay` that signed orders are handed to; none are taken without.
     """
 
     engine: Engine
@@ -45,12 +50,20 @@ class Settings:
     tariff_file: Path = field(default_factory=lambda: tools.project_root() / "data" / "tariffs" / "thailand.csv")
     plan: str = FLAT_MARGINAL_PLAN
     stream_seconds: float = 3600
+    relay_url: str | None = None
 
     @cached_property
     def market(self) -> tuple[Calendar, Money]:
         """Clock and money of the market in the index."""
         with self.engine.connect() as connection:
             return market_of(connection)
+
+    @cached_property
+    def relay(self) -> httpx.Client | None:
+        """The relay, if there is one."""
+        if self.relay_url is None:
+            return None
+        return httpx.Client(base_url=self.relay_url, timeout=RELAY_TIMEOUT_S, trust_env=False)
 
     def tariffs(self) -> Tariffs:
         """Tariffs, loaded as needed."""

@@ -41,13 +41,18 @@ class Problem(Exception):
         status: HTTP status.
         title: The kind of failure, the same for all of it.
         detail: This one, in a sentence.
+        headers: Headers of the answer.
+        more: Other members of the document.
     """
 
-    def __init__(self, status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, title: str, detail: str, headers: dict[str, str] | None = None, **more: Any
+    ) -> None:
         self.status = status
         self.title = title
         self.detail = detail
         self.headers = headers or {}
+        self.more = more
         super().__init__(detail)
 
 
@@ -87,7 +92,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, problem: Problem) -> Response:
-        return answer(request, problem.status, problem.title, problem.detail, problem.headers)
+        return answer(request, problem.status, problem.title, problem.detail, problem.headers, **problem.more)
 
     @app.exception_handler(NotModified)
     async def _not_modified(_: Request, known: NotModified) -> Response:

@@ -28,7 +28,7 @@ LAYERS = (
     {"enrolment", "statements", "archive", "people"},
     {"bill", "audit"},
     {"replay"},  # conducts the services
-    {"report", "display", "doctor", "roles", "supervisor", "wallet"},
+    {"report", "display", "doctor", "roles", "supervisor", "wallet", "options"},
     {"api"},
     {"client", "relay_api"},
     {"office"},

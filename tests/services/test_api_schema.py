@@ -11,6 +11,7 @@ from busbar.api.context import Settings
 from busbar.history import open_database
 from tests.market import ask, bid
 from tests.served import followed, served
+from tests.services.test_relay import running
 
 EXAMPLES = int(os.environ.get("BUSBAR_API_EXAMPLES", "5"))
 """Made-up requests an operation."""
@@ -32,10 +33,16 @@ WANTED = (
 def document(deployed, tmp_path_factory):
     """The document of a server over a market with a bit of everything in it; streams end at once."""
     state = deployed.devnet.snapshot()
-    engine = open_database(f"sqlite:///{tmp_path_factory.mktemp('schema') / 'index.db'}")
+    folder = tmp_path_factory.mktemp("schema")
+    engine = open_database(f"sqlite:///{folder / 'index.db'}")
     actors = deployed.actors
-    options = Settings(engine, deployed.chain, rate=None, stream_seconds=0)
-    with followed(deployed.chain, engine), served(options) as url:
+    with (
+        running(deployed, folder) as relay,
+        followed(deployed.chain, engine),
+        served(
+            Settings(engine, deployed.chain, rate=None, stream_seconds=0, relay_url=str(relay.client.base_url))
+        ) as url,
+    ):
         roof = deployed.meter("roof", actors.producer)
         deployed.submit(roof.read(export_wh=2_000))
         deployed.enter(actors.producer, ask(300, 1_000))
@@ -64,7 +71,7 @@ def test_document__is_openapi_3_1_and_names_every_operation(document):
     raw = document.raw_schema
     assert raw["openapi"].startswith("3.1")
     operations = [operation for methods in raw["paths"].values() for operation in methods.values()]
-    assert len({o["operationId"] for o in operations}) == len(operations) == 36
+    assert len({o["operationId"] for o in operations}) == len(operations) == 43
     assert all(o.get("description") and o["tags"] for o in operations)
     refused = [o["responses"]["4XX"]["content"] for o in operations]
     assert all(list(content) == ["application/problem+json"] for content in refused)

@@ -205,6 +205,15 @@ def test_history__a_database_of_another_layout__is_refused_until_rebuilt(market,
     assert verify(market.chain, sqlite)[1] == []
 
 
+def test_history__a_database_of_before_there_were_layouts__is_refused_until_rebuilt(market, sqlite):
+    with sqlite.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE market DROP COLUMN layout")
+    with pytest.raises(HistoryError, match=r"no such column.*index with --rebuild"):
+        History(market.chain, sqlite)
+    History.forget(sqlite)
+    assert History(market.chain, sqlite).step() > 0
+
+
 def test_step__repeated__changes_nothing(market, sqlite):
     trade(market)
     history = History(market.chain, sqlite)

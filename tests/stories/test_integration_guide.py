@@ -13,6 +13,7 @@ from scripts import export_api
 from tests.market import ask, bid
 from tests.requires import needs_program
 from tests.served import followed, served
+from tests.services.test_relay import running
 
 GUIDE = project_root() / "docs" / "integration.md"
 DEFAULT = "http://127.0.0.1:8000"
@@ -20,9 +21,13 @@ DEFAULT = "http://127.0.0.1:8000"
 
 @pytest.fixture
 def url(market, tmp_path):
-    """A server over a market with a trade in it."""
+    """A server before a relay, over a market with a trade in it."""
     engine = open_database(f"sqlite:///{tmp_path / 'index.db'}")
-    with followed(market.chain, engine), served(Settings(engine, market.chain)) as url:
+    with (
+        running(market, tmp_path) as relay,
+        followed(market.chain, engine),
+        served(Settings(engine, market.chain, relay_url=str(relay.client.base_url))) as url,
+    ):
         market.give_energy(market.actors.producer, 1_000)
         market.enter(market.actors.producer, ask(300, 1_000))
         market.enter(market.actors.consumer, bid(310, 700))
@@ -51,7 +56,7 @@ def test_guide__its_curl_examples__work(url, tmp_path):
 
 def test_guide__its_python_examples__work(url, tmp_path):
     found = examples("python")
-    assert len(found) == 3
+    assert len(found) == 4
     script = "\n".join(text for _, text in found).replace(DEFAULT, url)
     command = [sys.executable, "-c", script]
     result = subprocess.run(
@@ -59,6 +64,7 @@ def test_guide__its_python_examples__work(url, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "included" in result.stdout
+    assert "202 /api/v1/energy/bundles/0x" in result.stdout
     assert "สมชาย ใจดี" in result.stdout
 
 

@@ -1,0 +1,132 @@
+"""What is signed and handed on, typed. Names inside a message are the signed message's own, as EIP-712 hashes them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from busbar.api.context import MAX_EPOCH, AddressText
+from busbar.api.shapes import Request, Shape
+from busbar.signing import LAST_NONCE
+from busbar.units import MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH, MIN_TICK
+from busbar.wide import Wide
+
+Nonce = Annotated[int, Field(ge=0, le=LAST_NONCE, strict=True)]
+Epoch = Annotated[int, Field(ge=0, le=MAX_EPOCH, strict=True)]
+Number = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
+
+
+class OrderWish(Request):
+    """An order to be signed."""
+
+    side: Literal["buy", "sell"]
+    tick: int = Field(ge=MIN_TICK, le=MAX_TICK, strict=True, description="Limit per kWh")
+    quantity_wh: int = Field(ge=MIN_ORDER_WH, le=MAX_ORDER_WH, strict=True)
+
+
+class OrdersWish(Request):
+    """Orders that shall enter together. What is left out is filled in from the chain."""
+
+    account: AddressText
+    orders: list[OrderWish] = Field(min_length=1, max_length=MAX_ORDERS)
+    nonce: Nonce | None = Field(None, description="The lowest that the account may still use, if left out")
+    first_epoch: Epoch | None = Field(None, description="The open one, if left out")
+    last_epoch: Epoch | None = Field(None, description="The first and the one after, if left out")
+
+
+class CancelOrderWish(Request):
+    """Takes an order back, by its id."""
+
+    order_id: Wide = Field(ge=0, lt=2**256)
+
+
+class CancelUpToWish(Request):
+    """Makes all messages with this nonce or a lower one worthless."""
+
+    account: AddressText
+    nonce: Nonce
+
+
+class WithdrawWish(Request):
+    """Takes tokens out of the market. To somebody else's address it is a payment."""
+
+    account: AddressText
+    asset: Literal["energy", "money"]
+    amount_wei: Wide = Field(gt=0, lt=2**256)
+    to: AddressText | None = Field(None, description="The account's own wallet, if left out")
+    nonce: Nonce | None = Field(None, description="The lowest that the account may still use, if left out")
+    deadline: int | None = Field(
+        None, ge=0, le=2**63 - 1, strict=True, description="Unix seconds; an hour from now, if left out"
+    )
+
+
+class TypedField(Shape):
+    """A member of a signed type."""
+
+    name: str
+    type: str
+
+
+class TypedData(Shape):
+    """What `eth_signTypedData_v4` takes. Numbers beyond 53 bits are decimal strings, which wallets read alike."""
+
+    types: dict[str, list[TypedField]]
+    primaryType: str  # noqa: N815  (EIP-712's name)
+    domain: dict[str, str | int]
+    message: dict[str, Any]
+
+
+class ToSign(Shape):
+    """A message to be signed by its account."""
+
+    typed_data: TypedData
+    digest: str = Field(description="The 32 bytes that are signed in the end")
+
+
+class OrderMessage(Request):
+    """An order, as it was signed."""
+
+    action: Literal["buy", "sell"]
+    energyWh: Number  # noqa: N815
+    limitTicksPerKWh: Number  # noqa: N815
+
+
+class OrdersMessage(Request):
+    """The message of `Orders`, as it was signed."""
+
+    account: AddressText
+    zone: Number
+    source: Number
+    nonce: Number
+    firstEpoch: Number  # noqa: N815
+    lastEpoch: Number  # noqa: N815
+    orders: list[OrderMessage] = Field(min_length=1, max_length=MAX_ORDERS)
+
+
+class SignedOrders(Request):
+    """Orders under one signature."""
+
+    message: OrdersMessage
+    signature: str = Field(
+        pattern="^0x([0-9a-fA-F]{2})*$",
+        max_length=8_194,
+        description="65 bytes as wallets give it, 64 in compact form, or what the account's contract takes",
+    )
+
+
+class SkipReason(Shape):
+    """Why orders did not enter."""
+
+    error: str = Field(description="The contract's error by name")
+    detail: str
+
+
+class BundleShape(Shape):
+    """What became of signed orders."""
+
+    id: str
+    state: Literal["accepted", "sent", "entered", "skipped", "expired"]
+    transaction: str | None = Field(None, description="That entered them")
+    block: int | None = Field(None, description="Of that transaction")
+    epoch: int | None = Field(None, description="In which the orders are")
+    reason: SkipReason | None = None
+    follow: str = Field(description="Where this is asked for again")

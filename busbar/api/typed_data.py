@@ -1,0 +1,92 @@
+"""What a wallet is to sign, as EIP-712 has it: orders, cancels, withdrawals. Nothing here changes anything."""
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter
+
+from busbar.api.accounts import ASSETS
+from busbar.api.context import Node
+from busbar.api.messages import CancelOrderWish, CancelUpToWish, OrdersWish, ToSign, TypedData, WithdrawWish
+from busbar.api.problems import Problem
+from busbar.chain import Account, Chain
+from busbar.orders import Order, OrderId, Side
+from busbar.signing import Bundle, CancelOrder, CancelUpTo, Message, Withdraw, digest, typed_data
+
+router = APIRouter(prefix="/typed-data", tags=["signing"])
+
+DEADLINE_S = 3_600
+"""How long a withdrawal may be used unless told otherwise."""
+
+SAFE_INTEGER = 2**53 - 1
+"""Largest whole number that JavaScript keeps."""
+
+
+def _to_sign(chain: Chain, message: Message) -> ToSign:
+    data = typed_data(message, chain.trading_domain)
+    fields = {name: _exact(value) for name, value in data["message"].items()}
+    return ToSign(
+        typed_data=TypedData(**(data | {"message": fields})),
+        digest="0x" + digest(message, chain.trading_domain).hex(),
+    )
+
+
+def _exact(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and value > SAFE_INTEGER else value
+
+
+def _account(chain: Chain, address: str) -> Account:
+    (account,) = chain.accounts([address])
+    if account.status == 0:
+        raise Problem(404, "No such participant", f"{address} is no participant")
+    return account
+
+
+@router.post("/orders")
+def orders(chain: Node, body: OrdersWish) -> ToSign:
+    """Orders to sign. Signed, they go to `POST energy/orders`."""
+    account = _account(chain, body.account)
+    first = body.first_epoch
+    if first is None:
+        first = chain.calendar.epoch_at(chain.head().timestamp)
+    wanted = tuple(Order(Side.BID if o.side == "buy" else Side.ASK, o.tick, o.quantity_wh) for o in body.orders)
+    nonce = account.nonce if body.nonce is None else body.nonce
+    last = first + 1 if body.last_epoch is None else body.last_epoch
+    return _to_sign(chain, Bundle(body.account, account.zone, nonce, first, last, wanted))
+
+
+@router.post("/cancel-order")
+def cancel_order(chain: Node, body: CancelOrderWish) -> ToSign:
+    """An open order's cancel to sign. Signed, it goes to `DELETE energy/orders/{order_id}`."""
+    return _to_sign(chain, cancel_of(chain, body.order_id))
+
+
+@router.post("/cancel-up-to")
+def cancel_up_to(chain: Node, body: CancelUpToWish) -> ToSign:
+    """A cancel of messages to sign, for `Trading.cancelUpToFor`."""
+    return _to_sign(chain, CancelUpTo(body.account, body.nonce))
+
+
+@router.post("/withdraw")
+def withdraw(chain: Node, body: WithdrawWish) -> ToSign:
+    """A withdrawal to sign, for `Trading.withdrawFor`."""
+    account = _account(chain, body.account)
+    deadline = chain.head().timestamp + DEADLINE_S if body.deadline is None else body.deadline
+    message = Withdraw(
+        body.account, ASSETS[body.asset], body.amount_wei, body.to or body.account, account.nonce, deadline
+    )
+    return _to_sign(chain, message if body.nonce is None else replace(message, nonce=body.nonce))
+
+
+def cancel_of(chain: Chain, number: int) -> CancelOrder:
+    """The message that takes an open order back.
+
+    Raises:
+        Problem: There is no such order, or it is not open.
+        errors.OrderNotOpen: No order can have this id.
+    """
+    place = OrderId.parse(number)
+    for entry in chain.orders(place.account):
+        if entry.order_id == number and entry.order is not None:
+            return CancelOrder(place.account, place.epoch, place.index, entry.order)
+    raise Problem(404, "No such order", f"no order {number} is open")
