@@ -120,11 +120,11 @@ def enrol(
     from busbar.community import load_community
     from busbar.keys import signer
 
-    settings = _settings(quiet=True)
+    settings = settings_of(quiet=True)
     path = community or default_community()
     data = load_community(path)
     _, intervals = enrolments.chosen(data, _day(day, community, days), days)
-    parameters, _, chain = _market(settings, network, url, record)
+    parameters, _, chain = market_of(settings, network, url, record)
     file = out / enrolments.ENROLMENT_FILE
     if file.exists():
         enrolment = enrolments.Enrolment.load(file)
