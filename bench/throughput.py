@@ -429,7 +429,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="300 orders; writes nothing unless --out is given")
     parser.add_argument("--orders", type=int, default=10_000)
-    parser.add_argument("--participants", type=int, default=10_000, help="the more, the fewer messages of each")
+    parser.add_argument("--participants", type=int, default=2_000, help="each has as many orders as the others")
     parser.add_argument("--per-message", type=int, nargs="+", default=[1, 2, 5], help="orders to a message, a run each")
     parser.add_argument("--out", type=Path, help="folder of the result; bench/results if not given")
     asked = parser.parse_args()

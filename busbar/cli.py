@@ -118,15 +118,13 @@ def enrol(
     """Enrols a community in a deployed development market: its data starts with the chain's next epoch but one."""
     from busbar import enrolment as enrolments
     from busbar.community import load_community
-    from busbar.deployment import Parameters, Record, connect, parameters_path, record_path
     from busbar.keys import signer
 
-    logs.configure()
+    settings = settings_of(quiet=True)
     path = community or default_community()
     data = load_community(path)
     _, intervals = enrolments.chosen(data, _day(day, community, days), days)
-    parameters = Parameters.load(parameters_path(network or "devnet"))
-    chain = connect(Record.load(record or record_path(parameters.chain_id)), url or parameters.url)
+    parameters, _, chain = market_of(settings, network, url, record)
     file = out / enrolments.ENROLMENT_FILE
     if file.exists():
         enrolment = enrolments.Enrolment.load(file)
@@ -148,8 +146,8 @@ def enrol(
         chain,
         enrolment,
         enrolment.community(),
-        distributors=[signer(who, chain.chain_id) for who in parameters.roles.distributors],
-        issuer=signer(parameters.roles.issuers[0], chain.chain_id),
+        distributors=[signer(who, chain.chain_id, settings.keystores) for who in parameters.roles.distributors],
+        issuer=signer(parameters.roles.issuers[0], chain.chain_id, settings.keystores),
     )
     if outcomes and chain.head().timestamp >= enrolment.chain_start:
         # Everything sent stands; with another start the same meters go on from the same registers.

@@ -67,7 +67,11 @@ PAGE = 250
 KEEP_S = 7 * 86_400
 """How long the outbox keeps what has entered or expired."""
 
+LOG_BLOCKS = 2_000
+"""Blocks to one search of events."""
+
 ENTERED = ("SignedOrderEntered", "BundleEntered")
+KINDS = [("Trading", name) for name in ENTERED]
 
 log = structlog.get_logger(__name__)
 
@@ -307,6 +311,7 @@ class Relay:
         self.outbox = outbox
         self._parsed: dict[str, Waiting] = {}
         self._scale = 1.0
+        self._batch_gas = BATCH_GAS
         self._forgot_in = -1
 
     def step(self) -> list[Outcome]:
@@ -317,8 +322,9 @@ class Relay:
         over = [entry for entry in waiting if entry.bundle.last_epoch < epoch]
         self._expire(over, head)
         due = [entry for entry in waiting if entry.bundle.first_epoch <= epoch <= entry.bundle.last_epoch]
+        self._batch_gas = min(BATCH_GAS, head.gas_limit * 4 // 5)
         # A little less than would fit: batches are never filled to the brim.
-        dealt = deal(due, self._share, max(1, head.gas_limit // BATCH_GAS) * 0.97)
+        dealt = deal(due, self._share, head.gas_limit // self._batch_gas * 0.97)
         outcomes = self._enter(self._alive(dealt, head))
         for state, count in self.outbox.counts().items():
             metrics.QUEUE.labels(state.value).set(count)
@@ -338,28 +344,31 @@ class Relay:
         return self._scale * _guess(entry) + wallet
 
     def _share(self, entry: Waiting) -> float:
-        return max(self._gas(entry) / BATCH_GAS, entry.signed.packed_bytes / MAX_BATCH_BYTES)
+        return max(self._gas(entry) / self._batch_gas, entry.signed.packed_bytes / MAX_BATCH_BYTES)
 
     def _alive(self, entries: Sequence[Waiting], head: Head) -> list[Waiting]:
         """Those whose nonce can still be used; the others have entered, or never will."""
-        accounts = _accounts(self.chain, (entry.bundle.account for entry in entries), head)
-        alive: list[Waiting] = []
-        dead: list[Waiting] = []
-        for entry in entries:
-            (dead if entry.bundle.nonce < accounts[entry.account].nonce else alive).append(entry)
-        entered = self._look_up(dead, head)
-        for entry in dead:
-            if entry.key not in entered:
-                lowest = accounts[entry.account].nonce
-                self._skipped(entry, errors.InvalidNonce(entry.bundle.account, entry.bundle.nonce, lowest))
+        alive, dead = self._sifted(entries, head)
+        for entry, lowest in dead:
+            self._skipped(entry, errors.InvalidNonce(entry.bundle.account, entry.bundle.nonce, lowest))
         return alive
 
     def _expire(self, over: Sequence[Waiting], head: Head) -> None:
         """Gives up what is past its last epoch, unless it has entered."""
-        entered = self._look_up(over, head)
-        late = [entry.key for entry in over if entry.key not in entered]
+        alive, dead = self._sifted(over, head)
+        late = [entry.key for entry in (*alive, *(entry for entry, _ in dead))]
         self.outbox.mark(late, State.EXPIRED)
         metrics.BUNDLES.labels("expired", "").inc(len(late))
+
+    def _sifted(self, entries: Sequence[Waiting], head: Head) -> tuple[list[Waiting], list[tuple[Waiting, int]]]:
+        """Notes which of these have entered; gives those whose nonce is free, and those lost with the lowest free."""
+        accounts = _accounts(self.chain, (entry.bundle.account for entry in entries), head)
+        alive: list[Waiting] = []
+        used: list[Waiting] = []
+        for entry in entries:
+            (used if entry.bundle.nonce < accounts[entry.account].nonce else alive).append(entry)
+        entered = self._look_up(used, head)
+        return alive, [(entry, accounts[entry.account].nonce) for entry in used if entry.key not in entered]
 
     def _look_up(self, entries: Sequence[Waiting], head: Head) -> set[str]:
         """Asks the chain which of these have entered, and notes it; gives their ids."""
@@ -367,8 +376,10 @@ class Relay:
         for start in range(0, len(entries), PAGE):
             page = entries[start : start + PAGE]
             accounts = sorted({entry.account for entry in page})
-            kinds = [("Trading", name) for name in ENTERED]
-            events = self.chain.events(kinds, min(entry.seen for entry in page), head.number, accounts)
+            events: list[Event] = []
+            # Nodes bound how many blocks are looked through at a time.
+            for first in range(min(entry.seen for entry in page), head.number + 1, LOG_BLOCKS):
+                events += self.chain.events(KINDS, first, min(first + LOG_BLOCKS - 1, head.number), accounts)
             told = [(EnteredBundle.from_event(event.args), event) for event in events]
             by_place = {(bundle.account.lower(), bundle.nonce): (bundle, event) for bundle, event in told}
             for entry in page:

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from busbar import logs
+from busbar.deployment import genesis_hash
 from busbar.devnet import Devnet
 from tests.communities import House, write_community
 from tests.faults import FaultyNode
@@ -91,11 +92,15 @@ class Chaos(Operator):
     def until(self, condition):
         """Waits, without making blocks; what has ended is started again, as a supervisor would."""
         deadline = time.monotonic() + 2 * PATIENCE_S
+        last_words = {}
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError({name: self.said(name)[-2_000:] for name in self.logs}, self.restarts)
+                told = {name: self.said(name)[-2_000:] for name in self.logs}
+                raise AssertionError("last words of those that ended", last_words, told, self.restarts)
             for name in self.wanted:
                 if self.running[name].poll() is not None:
+                    # What is started again may not have said anything yet.
+                    last_words[name] = self.said(name)[-2_000:]
                     self.restarts[name] += 1
                     self.start(name)
             time.sleep(0.02)
@@ -151,13 +156,15 @@ class Chaos(Operator):
     def node_restarted(self):
         """The node stops in order and comes back with its saved state; what waited for a block is forgotten."""
         self.some_time()
-        timestamp = self.chain.head().timestamp
+        head, genesis = self.chain.head(), genesis_hash(self.chain)
         self.devnet.save()
         time.sleep(self.chance.uniform(0.0, 1.0))
-        self.devnet = Devnet(port=self.devnet.port, timestamp=timestamp, state=self.state)
+        # The first block's time again: anvil makes that block anew, and of two unlike ones may show either later.
+        self.devnet = Devnet(port=self.devnet.port, timestamp=DAY, state=self.state)
         self.chain.after_send = self.devnet.mine
+        assert (genesis_hash(self.chain), self.chain.head().hash) == (genesis, head.hash), "the node forgot its chain"
         # anvil would go on at this machine's time.
-        self.devnet.mine(timestamp + 1)
+        self.devnet.mine(head.timestamp + 1)
 
     def _between(self, fault, seconds=1.5):
         head = self.chain.node.request("eth_getBlockByNumber", "latest", False)

@@ -64,6 +64,7 @@ def test_load__file_named_in_the_environment_is_missing__says_so(written, monkey
         ("[keeper]\nmetrics_port = 70000", "setting keeper.metrics_port: Input should be less than"),
         ('[log]\nlevel = "loud"', "setting log.level: Input should be 'debug'"),
         ("pause_s = ", "busbar.toml: Invalid value"),
+        ('[relay]\nrate = "often"', "setting relay.rate"),
     ],
 )
 def test_load__what_makes_no_sense__is_named(written, text, told):

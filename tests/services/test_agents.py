@@ -348,3 +348,21 @@ def test_step__node_shows_a_later_block_in_the_middle_of_the_look__looks_again(m
     assert bot.step() == []
     bot.step()
     assert ("roof", market.epoch, "ASK", 500) in street.entered()
+
+
+def test_step__node_shows_a_reading_before_its_block__looks_again(market, street, monkeypatch):
+    """The register is of the next block, account and import ledger are not: what the reading brought is missing."""
+    market.give_energy(market.actors.producer, 500)
+    bot = street.bot(agents=street.agents[:1])
+    registers = market.chain.registers
+
+    def registers_of_the_next_block(meter_ids, _):
+        monkeypatch.setattr(market.chain, "registers", registers)
+        at = market.chain.calendar.start(market.epoch)
+        market.submit(street.roof.read(import_wh=400, at=at))
+        return registers(meter_ids, market.chain.head().number)
+
+    monkeypatch.setattr(market.chain, "registers", registers_of_the_next_block)
+    assert bot.step() == []
+    bot.step()
+    assert street.entered() == [("roof", market.epoch, "ASK", 100)]

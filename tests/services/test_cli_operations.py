@@ -57,6 +57,15 @@ def test_doctor__keeper_without_its_role__says_which_and_what_to_do(typed, place
     assert "ok     meters: role" in out
 
 
+def test_enrol__node_set_in_the_file__goes_by_it(typed, place, tmp_path):
+    url = f"http://127.0.0.1:{free_port()}"
+    (tmp_path / "busbar.toml").write_text(f'url = "{url}"\nrecord = "{place[3]}"\n', encoding="utf-8")
+    status, _, err = typed("enrol", "--out", "live")
+    assert status == 1
+    assert err.startswith(f"busbar: no node answers at {url} ")
+    assert not (tmp_path / "live").exists()
+
+
 def test_roles__as_deployed__lists_them_and_succeeds(typed, place, actors):
     status, out, _ = typed("roles", *place)
     assert status == 0
