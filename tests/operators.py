@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from busbar import tools
 from busbar.agents import Agents
 from busbar.chain import Chain
 from busbar.deployment import Parameters, deploy
@@ -34,6 +35,12 @@ KEEPER, METERS, UTILITY, HOUSEHOLDS = 5, 4, 7, range(10, 13)
 NOTHING = Due((), (), ())
 PATIENCE_S = 60
 """Longest wait for a process to do what it must; a bound, not an expectation."""
+
+COMPILED_ONCE = {
+    "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONPYCACHEPREFIX": str(tools.project_root() / ".cache" / "bytecode"),
+}
+"""Compiling every module again at every start, as some machines are set to, takes longer than all else of it."""
 
 PARAMETERS = f"""
 chain_id = 31337
@@ -68,7 +75,7 @@ class Operator:
 
     def __init__(self, devnet, folder, community, url=None, environment=None):
         self.devnet, self.folder, self.community = devnet, folder, community
-        self.url, self.environment = url or devnet.url, {**os.environ, **(environment or {})}
+        self.url, self.environment = url or devnet.url, {**os.environ, **COMPILED_ONCE, **(environment or {})}
         self.record = folder / "record.json"
         self.chain = Chain(devnet.url, after_send=devnet.mine)
         parameters = folder / "market.toml"
