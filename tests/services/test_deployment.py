@@ -8,7 +8,6 @@ import pytest
 
 from busbar import chain as chain_module
 from busbar import deployment, errors
-from busbar import devnet as devnet_module
 from busbar.chain import CONTRACTS, Call, Chain, WrongChainError, load_artifact
 from busbar.deployment import (
     ADMIN,
@@ -725,10 +724,7 @@ def outside():
     """Parameters and a door to a chain that is no development chain."""
     addresses = {name: [dev_signer(i).address] for i, name in enumerate(["distributors", "minters"], start=1)}
     roles = {"regulator": REGULATOR.address, "oracle_operators": [], "market_makers": [], "issuers": [], **addresses}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(devnet_module, "CHAIN_ID", OUTSIDE)
-        devnet = Devnet(timestamp=DAY + 60)
-    with devnet:
+    with Devnet(timestamp=DAY + 60, chain_id=OUTSIDE) as devnet:
         yield changed(chain_id=OUTSIDE, roles=roles), Chain(devnet.url, chain_id=OUTSIDE, after_send=devnet.mine)
 
 
