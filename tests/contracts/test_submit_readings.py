@@ -84,7 +84,7 @@ def test_submit_readings__more_than_a_transaction_holds__is_refused_whole(market
     start = market.chain.head().timestamp - 2_500
     batch = [meter.read(export_wh=1, at=start + i) for i in range(2_000)]
     before = world(market)
-    with pytest.raises(NodeRefusedError, match="OutOfGas|OOG"):
+    with pytest.raises(NodeRefusedError, match=r"OutOfGas|OOG"):
         market.submit(*batch)
     assert world(market) == before
 
