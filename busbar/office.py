@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -304,10 +304,9 @@ def _energy(energy_uwh: int) -> str:
     return kwh(energy_uwh // ENERGY_UNITS_PER_WH)
 
 
-def _act(network: str | None, url: str | None, record: Path | None, who: str, calls: "Iterable[Call]") -> None:
+def _act(chain: "Chain", who: str, calls: "Iterable[Call]") -> None:
     from busbar.keys import signer
 
-    chain = _chain(network, url, record)
     by = signer(who, chain.chain_id)
     for call in calls:
         outcome = chain.send(by, call)
@@ -319,11 +318,11 @@ def _act(network: str | None, url: str | None, record: Path | None, who: str, ca
                 typer.echo(f"order {order_id(by.address, event.args['epoch'], event.args['firstIndex'])}")
 
 
-def _enter(side: int, tick: int, quantity_wh: int, **where: Any) -> None:
+def _enter(chain: "Chain", who: str, side: int, tick: int, quantity_wh: int) -> None:
     from busbar.chain import create_orders_call
     from busbar.orders import Order, Side
 
-    _act(**where, calls=[create_orders_call([Order(Side(side), tick, quantity_wh)])])
+    _act(chain, who, [create_orders_call([Order(Side(side), tick, quantity_wh)])])
 
 
 Tick = Annotated[int, typer.Argument(help="Limit per kWh in ticks, 1 to 1023.")]
@@ -342,7 +341,7 @@ def buy(
     record: RecordFile = None,
 ) -> None:
     """Bids for energy, at TICK or less."""
-    _enter(0, tick, quantity_wh, network=network, url=url, record=record, who=who)
+    _enter(_chain(network, url, record), who, 0, tick, quantity_wh)
 
 
 @order.command()
@@ -355,7 +354,7 @@ def sell(
     record: RecordFile = None,
 ) -> None:
     """Offers energy, at TICK or more."""
-    _enter(1, tick, quantity_wh, network=network, url=url, record=record, who=who)
+    _enter(_chain(network, url, record), who, 1, tick, quantity_wh)
 
 
 @app.command()
@@ -371,7 +370,7 @@ def cancel(
 
     if not (order_id.isascii() and order_id.isdigit()):
         raise typer.BadParameter(f"{order_id!r} is no order's id", param_hint="ORDER_ID")
-    _act(network, url, record, who, [Call("Trading", "cancelOrder", (int(order_id),))])
+    _act(_chain(network, url, record), who, [Call("Trading", "cancelOrder", (int(order_id),))])
 
 
 def _asset(name: str) -> tuple[int, str]:
@@ -393,9 +392,10 @@ def deposit(
     from busbar.chain import Call
 
     number, token = _asset(asset)
-    trading = _chain(network, url, record).addresses["Trading"]
+    chain = _chain(network, url, record)
+    trading = chain.addresses["Trading"]
     calls = [Call(token, "approve", (trading, amount_wei)), Call("Trading", "deposit", (number, amount_wei))]
-    _act(network, url, record, who, calls)
+    _act(chain, who, calls)
 
 
 @app.command()
@@ -413,8 +413,9 @@ def withdraw(
     from busbar.keys import signer
 
     number, _ = _asset(asset)
-    receiver = to or signer(who, _chain(network, url, record).chain_id).address
-    _act(network, url, record, who, [Call("Trading", "withdraw", (number, amount_wei, receiver))])
+    chain = _chain(network, url, record)
+    receiver = to or signer(who, chain.chain_id).address
+    _act(chain, who, [Call("Trading", "withdraw", (number, amount_wei, receiver))])
 
 
 @app.command()
@@ -431,7 +432,7 @@ def transfer(
     from busbar.chain import Call
 
     _, token = _asset(asset)
-    _act(network, url, record, who, [Call(token, "transfer", (to, amount_wei))])
+    _act(_chain(network, url, record), who, [Call(token, "transfer", (to, amount_wei))])
 
 
 # ------------------------------------------------------------------------------ show

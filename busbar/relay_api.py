@@ -6,24 +6,23 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import structlog
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from busbar import __version__, errors
-from busbar.api import problems
+from busbar.api import problems, shapes
+from busbar.api.messages import BundleStatus, Number, OrderMessage
 from busbar.api.middleware import Door
 from busbar.outbox import State
 from busbar.relay import Intake, RateError, TooManyWaitingError
-from busbar.signing import SIGNATURE_BYTES, Bundle, SignedBundle, compact
+from busbar.signing import Bundle, SignedBundle, as_taken
 
 GROUP = 500
 """Most bundles that share one look at the chain and one write to the disk."""
-
-Number = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
 
 STATES = {State.DONE: "entered", State.REFUSED: "skipped"}
 """What the outbox's words mean here; the others stay."""
@@ -31,19 +30,7 @@ STATES = {State.DONE: "entered", State.REFUSED: "skipped"}
 log = structlog.get_logger(__name__)
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class OrderMessage(_Message):
-    """An order, as it was signed."""
-
-    action: Literal["buy", "sell"]
-    energyWh: Number  # noqa: N815  (names of the signed message)
-    limitTicksPerKWh: Number  # noqa: N815
-
-
-class OrdersMessage(_Message):
+class OrdersMessage(shapes.Request):
     """The message of `Orders` that a wallet signed, field by field."""
 
     account: str
@@ -55,7 +42,7 @@ class OrdersMessage(_Message):
     orders: Annotated[list[OrderMessage], Field(min_length=1, max_length=100)]
 
 
-class BundleRequest(_Message):
+class BundleRequest(shapes.Request):
     """Orders under one signature."""
 
     message: OrdersMessage
@@ -63,24 +50,6 @@ class BundleRequest(_Message):
         pattern=r"^0x([0-9a-fA-F]{2})*$",
         description="65 bytes as wallets give it, 64 in compact form, or what the account's contract takes",
     )
-
-
-class Reason(BaseModel):
-    """Why a bundle was skipped."""
-
-    error: str = Field(description="The contract's error by name")
-    detail: str
-
-
-class BundleStatus(BaseModel):
-    """What became of a bundle."""
-
-    id: str
-    state: Literal["accepted", "sent", "entered", "skipped", "expired"]
-    transaction: str | None = Field(None, description="That entered it")
-    block: int | None = Field(None, description="Of that transaction")
-    epoch: int | None = Field(None, description="In which the orders are")
-    reason: Reason | None = None
 
 
 class _Groups:
@@ -142,9 +111,7 @@ def create_app(intake: Intake) -> FastAPI:
     @app.post("/bundles", status_code=202)
     async def post_bundle(body: BundleRequest, response: Response) -> BundleStatus:
         """Takes a bundle on: once this is answered it is on the disk, and will be entered, skipped or expire."""
-        signature = bytes.fromhex(body.signature[2:])
-        if len(signature) == SIGNATURE_BYTES + 1:
-            signature = compact(signature)
+        signature = as_taken(bytes.fromhex(body.signature[2:]))
         key = await groups.take(SignedBundle(Bundle.from_fields(body.message.model_dump()), signature))
         response.headers["Location"] = f"/bundles/{key}"
         return await _known(key)

@@ -401,6 +401,15 @@ def sign(message: Message, domain: TradingDomain, key: bytes) -> bytes:
     return _word(signature.r) + _word(signature.v << _PARITY_SHIFT | signature.s)
 
 
+def as_taken(signature: bytes) -> bytes:
+    """A signature as the contract takes it: a wallet's 65 bytes made compact, anything else as it is.
+
+    Raises:
+        errors.BusbarError: It has 65 bytes and is none, see `compact`.
+    """
+    return compact(signature) if len(signature) == SIGNATURE_BYTES + 1 else signature
+
+
 def compact(signature: bytes) -> bytes:
     """The 64 bytes of a signature as wallets give it: r, s and v, 65 bytes.
 

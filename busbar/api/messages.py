@@ -120,8 +120,8 @@ class SkipReason(Shape):
     detail: str
 
 
-class BundleShape(Shape):
-    """What became of signed orders."""
+class BundleStatus(Shape):
+    """What became of signed orders, as the relay tells."""
 
     id: str
     state: Literal["accepted", "sent", "entered", "skipped", "expired"]
@@ -129,4 +129,9 @@ class BundleShape(Shape):
     block: int | None = Field(None, description="Of that transaction")
     epoch: int | None = Field(None, description="In which the orders are")
     reason: SkipReason | None = None
+
+
+class BundleShape(BundleStatus):
+    """What became of signed orders."""
+
     follow: str = Field(description="Where this is asked for again")

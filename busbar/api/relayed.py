@@ -13,7 +13,7 @@ from busbar.api.problems import Problem, ProblemDocument
 from busbar.api.shapes import Payloads
 from busbar.api.typed_data import cancel_of
 from busbar.chain import Call, cancel_order_for_call
-from busbar.signing import SIGNATURE_BYTES, compact
+from busbar.signing import as_taken
 
 router = APIRouter(prefix="/energy", tags=["energy"])
 
@@ -83,7 +83,5 @@ def cancel(
     message = cancel_of(chain, int(number))
     if signature is None:
         return payloads(chain, message.account, Call("Trading", "cancelOrder", (int(number),)))
-    given = bytes.fromhex(signature[2:])
-    if len(given) == SIGNATURE_BYTES + 1:
-        given = compact(given)
+    given = as_taken(bytes.fromhex(signature[2:]))
     return payloads(chain, sender or message.account, cancel_order_for_call(message, given))
