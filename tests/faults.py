@@ -48,27 +48,31 @@ class FaultyNode:
 
     def _run(self):
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+        server = self._loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", self.port))
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        pending = asyncio.all_tasks(self._loop)
-        for task in pending:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        self._loop.run_until_complete(self._end(asyncio.all_tasks(self._loop)))
         self._loop.close()
 
-    async def _serve(self, reader, writer):
-        task = asyncio.current_task()
+    async def _end(self, pending):
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        # What was closed is gone two turns of the loop later.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def _accept(self, reader, writer):
+        # The connection is closed by what happens when its task ends: one cancelled before it began runs nothing else.
+        task = self._loop.create_task(self._serve(reader, writer))
         self._connections.add(task)
-        try:
+        task.add_done_callback(self._connections.discard)
+        task.add_done_callback(lambda _: writer.close())
+
+    async def _serve(self, reader, writer):
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._connection(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._connections.discard(task)
-            with suppress(OSError):
-                writer.close()
 
     async def _connection(self, reader, writer):
         while True:
@@ -135,10 +139,11 @@ class FaultyNode:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Before waiting: another fault may cancel that.
+            far_writer.close()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            far_writer.close()
 
     def stop(self):
         self._loop.call_soon_threadsafe(self._loop.stop)
