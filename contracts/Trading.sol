@@ -9,6 +9,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {StorageSlot} from "@openzeppelin/contracts/utils/StorageSlot.sol";
 
 import {IGridToken} from "./interfaces/IGridToken.sol";
 import {ITrading} from "./interfaces/ITrading.sol";
@@ -400,15 +401,25 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
             zoneChanged: false,
             epoch: epoch,
             newest: Clearing.unpack(zone.result),
+            newestEpoch: zone.resultEpoch,
             domain: _domainSeparatorV4(),
-            orders: new uint48[](BundleCodec.MAX_COUNT)
+            orders: new uint48[](BundleCodec.MAX_COUNT),
+            place: (epoch << 96) | (uint256(zoneId) << 88),
+            bookSlot: _books[zoneId].slot(),
+            form: 0,
+            end: BundleCodec.startOf(bundles) + bundles.length
         });
+        batch.form = Messages.singleForm(batch.domain, zoneId);
         BundleCodec.Bundle memory bundle;
         uint256 free;
         assembly ("memory-safe") {
             free := mload(0x40)
         }
         for (uint256 offset = 0; offset < bundles.length; offset = bundle.end) {
+            uint256 next = _enterSingles(batch, BundleCodec.startOf(bundles) + offset) - BundleCodec.startOf(bundles);
+            entered += (next - offset) / BundleCodec.SINGLE_BYTES;
+            offset = next;
+            if (offset == bundles.length) break;
             bundle.load(bundles, offset, batch.orders);
             bytes memory refusal = _enterBundle(batch, bundles, bundle);
             if (refusal.length == 0) {
@@ -423,6 +434,8 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
                 mstore(0x40, free)
             }
         }
+        // Single orders are not counted, but the epoch is the zone's newest once one is in.
+        if (entered != 0 && _count(zone, epoch, 0)) batch.zoneChanged = true;
         if (batch.zoneChanged) _zones[zoneId] = zone.pack();
     }
 
@@ -435,9 +448,85 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         uint256 epoch;
         /// The zone's newest result.
         Clearing.Result newest;
+        /// The epoch of that result.
+        uint256 newestEpoch;
         bytes32 domain;
         /// Room for a bundle's orders.
         uint48[] orders;
+        /// Epoch and zone where the event of a bundle of one order has them.
+        uint256 place;
+        /// Where the zone's book lies.
+        uint256 bookSlot;
+        /// Where the message of a bundle of one order is filled in.
+        uint256 form;
+        /// Where in calldata the bundles end.
+        uint256 end;
+    }
+
+    /// @dev The short way for what most of a batch is: a bundle of one order, its account's first of the epoch, with at
+    ///      most one order to settle, which the newest result settles. Enters such bundles up to the first that is
+    ///      another, or cannot enter: of that, nothing is done, and `_enterBundle` decides, which is the readable twin
+    ///      of this. A test sends the same bundles both ways.
+    /// @param start Where in calldata the first stands.
+    /// @return Where in calldata the first that was not entered stands.
+    function _enterSingles(Batch memory batch, uint256 start) private returns (uint256) {
+        unchecked {
+            for (; ; start += BundleCodec.SINGLE_BYTES) {
+                (uint256 head, uint256 order, uint256 other) = BundleCodec.single(start, batch.end);
+                if (other != 0) return start;
+                uint256 slot = _accountSlot(head >> 96);
+                uint256 word = StorageSlot.getUint256Slot(bytes32(slot)).value;
+                uint256 epoch = batch.epoch;
+                (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
+                {
+                    // All that can be compared, in one question: each difference is below 2**64, or its highest bit is
+                    // set.
+                    uint256 before = Accounts.epochOf(word);
+                    uint256 nonce = (head >> 64) & type(uint32).max;
+                    uint256 below =
+                        (epoch - ((head >> 32) & type(uint32).max)) |
+                            ((head & type(uint32).max) - epoch) |
+                            (nonce - Accounts.nonceOf(word)) |
+                            (type(uint32).max - 1 - nonce) |
+                            (epoch - 1 - before) |
+                            (quantityWh - MIN_ORDER_WH) |
+                            (MAX_ORDER_WH - quantityWh) |
+                            (tick - 1);
+                    other = OrderCodec.life(order) | Accounts.isNotActiveIn(word, batch.zoneId);
+                    if ((below >> 255) | other != 0) return start;
+                    uint256 count = Accounts.countOf(word);
+                    if (count != 0) {
+                        if (count != 1 || before != batch.newestEpoch) return start;
+                        word = _withProceeds(word, batch.newest);
+                    }
+                    (uint256 energy, uint256 money) = Clearing.escrow(side, tick, quantityWh);
+                    if (((Accounts.energyOf(word) - energy) | (Accounts.moneyOf(word) - money)) >> 255 != 0)
+                        return start;
+                    word = Accounts.withOnly(Accounts.minus(word, energy, money), order, epoch, nonce + 1);
+                }
+                if (!Messages.isSingleSigned(batch.form, head, side, tick, quantityWh, start)) return start;
+                if (Book.at(batch.bookSlot).add(epoch, side, tick, quantityWh) != 0) return start;
+                StorageSlot.getUint256Slot(bytes32(slot)).value = word;
+                uint256 place = batch.place | ((head >> 16) & (uint256(type(uint32).max) << 48));
+                emit SignedOrderEntered(address(uint160(head >> 96)), place | order);
+            }
+        }
+    }
+
+    /// @dev The account word with what its one order is worth under result `r`.
+    function _withProceeds(uint256 word, Clearing.Result memory r) private pure returns (uint256) {
+        (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(Accounts.firstOf(word));
+        (uint256 energy, uint256 money) = Clearing.settle(r, side, tick, quantityWh);
+        return Accounts.plus(word, energy, money);
+    }
+
+    /// @dev Where an account word lies: as `_accounts[account]`, worked out once.
+    function _accountSlot(uint256 account) private pure returns (uint256 slot) {
+        assembly ("memory-safe") {
+            mstore(0, account)
+            mstore(0x20, _accounts.slot)
+            slot := keccak256(0, 0x40)
+        }
     }
 
     /// @dev Enters a bundle, or returns the error that says why not, having changed nothing.

@@ -195,6 +195,14 @@ MUTANTS = (
         "tests/contracts/test_retire.py",
     ),
     Mutant(
+        "short way unsigned",
+        "contracts/Trading.sol",
+        "if (!Messages.isSingleSigned(batch.form, head, side, tick, quantityWh, start)) return start;",
+        "",
+        "whoever relays a single order need not have its signature",
+        "tests/contracts/test_enter_bundles.py",
+    ),
+    Mutant(
         "reference: asks floored",
         "busbar/clearing.py",
         "-(-x // y)",

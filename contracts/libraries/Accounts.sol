@@ -131,6 +131,11 @@ library Accounts {
         return (word >> _WALLET) & 1;
     }
 
+    /// @notice 0 if the account is active and in a zone, two fields that lie side by side; otherwise anything else.
+    function isNotActiveIn(uint256 word, uint256 zone) internal pure returns (uint256) {
+        return ((word >> _STATUS) & 1023) ^ ((zone << 2) | ACTIVE);
+    }
+
     /// @notice The word after free balances have grown; the sums fit their fields.
     function plus(uint256 word, uint256 energy, uint256 money) internal pure returns (uint256) {
         unchecked {
@@ -160,6 +165,12 @@ library Accounts {
         unchecked {
             return word + (orders << _COUNT);
         }
+    }
+
+    /// @notice The word with one order, the first of another epoch, and another lowest nonce.
+    function withOnly(uint256 word, uint256 order, uint256 epoch, uint256 nonce) internal pure returns (uint256) {
+        word &= ~(((1 << (_STATUS - _FIRST)) - 1) << _FIRST);
+        return word | (order << _FIRST) | (epoch << _EPOCH) | (1 << _COUNT) | (nonce << _NONCE);
     }
 
     /// @notice The word with another lowest nonce.

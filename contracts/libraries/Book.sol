@@ -47,6 +47,18 @@ library Book {
         uint256[2 * _LEAF_WORDS + 2 * _PAGE_WORDS] words;
     }
 
+    /// @notice Where a book lies, for who uses it again and again.
+    function slot(State storage book) internal pure returns (uint256) {
+        return _base(book);
+    }
+
+    /// @notice The book that lies at `slot_`.
+    function at(uint256 slot_) internal pure returns (State storage book) {
+        assembly ("memory-safe") {
+            book.slot := slot_
+        }
+    }
+
     /// @notice Adds an order's volume.
     /// @param epoch Epoch the order belongs to, which must be the book's newest.
     /// @return overfull 0, or the volume that would pass 2**38 Wh (275 GWh) at this tick: then nothing was added.
@@ -59,11 +71,10 @@ library Book {
     ) internal returns (uint256 overfull) {
         unchecked {
             uint256 index = tick - 1;
-            // slither-disable-next-line divide-before-multiply -- a remainder
-            uint256 lane = index / _LEAF_LANES;
-            uint256 shift = (index - lane * _LEAF_LANES) * _LEAF_BITS;
-            uint256 slot = _base(book) + lane;
-            if (side != OrderCodec.BID) slot += _LEAF_WORDS;
+            // slither-disable-start divide-before-multiply -- remainders
+            uint256 leaf = index / _LEAF_LANES;
+            uint256 shift = (index - leaf * _LEAF_LANES) * _LEAF_BITS;
+            uint256 slot = _base(book) + side * _LEAF_WORDS + leaf;
             uint256 word = _load(slot);
             if (word >> _TAG_SHIFT != epoch) word = epoch << _TAG_SHIFT;
             uint256 volume = ((word >> shift) & _LEAF_MASK) + quantityWh;
@@ -71,12 +82,11 @@ library Book {
             _store(slot, word + (quantityWh << shift));
 
             // A page sums 36 leaf lanes below 2**38, so it stays below 2**44: no check needed.
-            index /= _PAGE_TICKS;
-            // slither-disable-next-line divide-before-multiply -- likewise
-            lane = index / _PAGE_LANES;
-            shift = (index - lane * _PAGE_LANES) * _PAGE_BITS;
-            slot = _base(book) + 2 * _LEAF_WORDS + lane;
-            if (side != OrderCodec.BID) slot += _PAGE_WORDS;
+            index = leaf / _PAGE_WORDS_OF_LEAVES;
+            leaf = index / _PAGE_LANES;
+            shift = (index - leaf * _PAGE_LANES) * _PAGE_BITS;
+            // slither-disable-end divide-before-multiply
+            slot = _base(book) + 2 * _LEAF_WORDS + side * _PAGE_WORDS + leaf;
             word = _load(slot);
             if (word >> _TAG_SHIFT != epoch) word = epoch << _TAG_SHIFT;
             _store(slot, word + (quantityWh << shift));

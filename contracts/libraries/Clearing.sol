@@ -85,36 +85,36 @@ library Clearing {
         uint256 tick,
         uint256 quantityWh
     ) internal pure returns (uint256 energy, uint256 money) {
-        (uint256 lockedEnergy, uint256 lockedMoney) = escrow(side, tick, quantityWh);
-        if (r.volumeWh == 0) return (lockedEnergy, lockedMoney);
+        if (r.volumeWh == 0) return escrow(side, tick, quantityWh);
         unchecked {
             // No overflow: q units < 2**44, R < 2**38, doubled price < 2**11. No underflow: R <= M, and no bid
-            // fills below the price.
+            // fills below the price. A side is long only if both ends of the interval are one tick, the marginal one:
+            // whoever's limit is the price is there.
             uint256 price2 = r.lower + r.upper;
             uint256 units = quantityWh * ENERGY_UNITS_PER_WH;
-            bool marginal = tick == r.lower && r.lower == r.upper;
             if (side == OrderCodec.BID) {
-                if (marginal && r.longSide == BIDS) {
+                uint256 locked = units * 2 * tick;
+                if (2 * tick < price2) {
+                    money = locked;
+                } else if (2 * tick == price2 && r.longSide == BIDS) {
                     // [R2] the bid gets floor(f) and pays ceil(f p), f = units x R / M.
                     energy = (units * r.filledWh) / r.offeredWh;
-                    money = lockedMoney - _ceilDiv(units * r.filledWh * price2, r.offeredWh);
-                } else if (2 * tick >= price2) {
+                    money = locked - _ceilDiv(units * r.filledWh * price2, r.offeredWh);
+                } else {
                     // [R3] whole fills are exact.
                     energy = units;
-                    money = lockedMoney - units * price2;
-                } else {
-                    money = lockedMoney;
+                    money = locked - units * price2;
                 }
             } else {
-                if (marginal && r.longSide == ASKS) {
+                if (2 * tick > price2) {
+                    energy = units;
+                } else if (2 * tick == price2 && r.longSide == ASKS) {
                     // [R2] the ask gives ceil(f) and receives floor(f p).
-                    energy = lockedEnergy - _ceilDiv(units * r.filledWh, r.offeredWh);
+                    energy = units - _ceilDiv(units * r.filledWh, r.offeredWh);
                     money = (units * r.filledWh * price2) / r.offeredWh;
-                } else if (2 * tick <= price2) {
+                } else {
                     // [R3]
                     money = units * price2;
-                } else {
-                    energy = lockedEnergy;
                 }
             }
         }

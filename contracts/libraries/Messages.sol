@@ -62,6 +62,72 @@ library Messages {
         }
     }
 
+    /// @notice Memory in which the messages of bundles of one order are filled in, with what they have in common.
+    /// @dev Order: typehash, action, energyWh, tick (4 words). Bundle: typehash, account, zone, source, nonce, first
+    ///      epoch, last epoch, hash of orders (8 words). Then the two bytes 0x1901, domain and struct hash.
+    /// @param domain Domain separator.
+    /// @return form Where it begins.
+    function singleForm(bytes32 domain, uint256 zone) internal pure returns (uint256 form) {
+        (bytes32 orderTypehash, bytes32 typehash) = (_ORDER_TYPEHASH, _ORDERS_TYPEHASH);
+        assembly ("memory-safe") {
+            form := mload(0x40)
+            mstore(0x40, add(form, 0x200))
+            mstore(form, orderTypehash)
+            mstore(add(form, 0x80), typehash)
+            mstore(add(form, 0xc0), zone)
+            mstore(add(form, 0xe0), _ANY_SOURCE)
+            mstore(add(form, 0x180), hex"1901")
+            mstore(add(form, 0x182), domain)
+        }
+    }
+
+    /// @notice Whether a bundle of one order was signed with its account's key.
+    /// @dev Signatures whose s is in the upper half are refused, as by OpenZeppelin's ECDSA.
+    /// @param form See `singleForm`.
+    /// @param head See `BundleCodec.single`.
+    /// @param start Where in calldata the bundle stands. 39 bytes on are r, and s with the parity in the highest bit
+    ///        (EIP-2098).
+    function isSingleSigned(
+        uint256 form,
+        uint256 head,
+        uint256 side,
+        uint256 tick,
+        uint256 quantityWh,
+        uint256 start
+    ) internal view returns (bool signed) {
+        (bytes32 buy, bytes32 sell) = (_BUY, _SELL);
+        assembly ("memory-safe") {
+            let action := buy
+            if side {
+                action := sell
+            }
+            mstore(add(form, 0x20), action)
+            mstore(add(form, 0x40), quantityWh)
+            mstore(add(form, 0x60), tick)
+            mstore(0, keccak256(form, 0x80))
+            mstore(add(form, 0x160), keccak256(0, 0x20))
+            let account := shr(96, head)
+            mstore(add(form, 0xa0), account)
+            mstore(add(form, 0x100), and(shr(64, head), 0xffffffff))
+            mstore(add(form, 0x120), and(shr(32, head), 0xffffffff))
+            mstore(add(form, 0x140), and(head, 0xffffffff))
+            mstore(add(form, 0x1a2), keccak256(add(form, 0x80), 0x100))
+            let vs := calldataload(add(start, 71))
+            let s := and(vs, 0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff)
+            // Behind the form: what the precompile takes. Without an answer it returns nothing.
+            let input := mload(0x40)
+            mstore(input, keccak256(add(form, 0x180), 0x42))
+            mstore(add(input, 0x20), add(shr(255, vs), 27))
+            mstore(add(input, 0x40), calldataload(add(start, 39)))
+            mstore(add(input, 0x60), s)
+            pop(staticcall(gas(), 1, input, 0x80, 0, 0x20))
+            signed := and(
+                and(eq(mload(0), account), eq(returndatasize(), 0x20)),
+                lt(s, 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a1)
+            )
+        }
+    }
+
     /// @notice Hash of the array of orders in a bundle.
     /// @param orders Valid orders as in OrderCodec: what is hashed is side, quantity and tick, which is all there is.
     function hashOrders(uint48[] memory orders) internal pure returns (bytes32 hash) {
