@@ -405,7 +405,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
             domain: _domainSeparatorV4(),
             orders: new uint48[](BundleCodec.MAX_COUNT),
             place: (epoch << 96) | (uint256(zoneId) << 88),
-            bookSlot: _books[zoneId].slot(),
+            bookSlot: _books[zoneId].slotOf(),
             form: 0,
             end: BundleCodec.startOf(bundles) + bundles.length
         });

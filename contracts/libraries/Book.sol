@@ -48,7 +48,7 @@ library Book {
     }
 
     /// @notice Where a book lies, for who uses it again and again.
-    function slot(State storage book) internal pure returns (uint256) {
+    function slotOf(State storage book) internal pure returns (uint256) {
         return _base(book);
     }
 

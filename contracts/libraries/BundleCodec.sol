@@ -108,7 +108,7 @@ library BundleCodec {
                 head := mload(0)
                 order := mload(0x20)
             }
-            other = ((order >> 248) ^ 1) | ((end - start - SINGLE_BYTES) >> 255);
+            other = ((order >> 248) - 1) | ((end - start - SINGLE_BYTES) >> 255);
             order = (order >> 200) & ((1 << 48) - 1);
         }
     }

@@ -1,7 +1,7 @@
 """Bundles of one order have a short way in, which is assembly and arithmetic; the long way is its readable twin.
 
-A bundle goes the long way if its signature's length is written out, and is the same message: so the same bundles go both
-ways, and the chain must be the same afterwards, to the last storage word.
+A bundle goes the long way if its signature's length is written out, and is the same message: so the same bundles go
+both ways, and the chain must be the same afterwards, to the last storage word.
 """
 
 import random
