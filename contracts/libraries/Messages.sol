@@ -9,11 +9,11 @@ pragma solidity 0.8.35;
 ///      tests/solidity/MessagesTwin.sol. A test holds the two together.
 library Messages {
     bytes32 private constant _ORDER_TYPEHASH = keccak256(
-        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh)"
+        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh,uint32 untilEpoch)"
     );
     bytes32 private constant _ORDERS_TYPEHASH = keccak256(
         "Orders(address account,uint8 zone,uint8 source,uint32 nonce,uint32 firstEpoch,uint32 lastEpoch,Order[] orders)"
-        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh)"
+        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh,uint32 untilEpoch)"
     );
     bytes32 private constant _CANCEL_ORDER_TYPEHASH = keccak256(
         "CancelOrder(address account,uint32 epoch,uint8 index,string action,uint32 energyWh,uint16 limitTicksPerKWh)"
@@ -42,7 +42,7 @@ library Messages {
         uint256 lastEpoch,
         uint48[] memory orders
     ) internal pure returns (bytes32 digest) {
-        bytes32 ordersHash = hashOrders(orders);
+        bytes32 ordersHash = hashOrders(orders, firstEpoch);
         bytes32 typehash = _ORDERS_TYPEHASH;
         assembly ("memory-safe") {
             let struct_ := mload(0x40)
@@ -63,14 +63,15 @@ library Messages {
     }
 
     /// @notice Hash of the array of orders in a bundle.
-    /// @param orders Valid orders as in OrderCodec: what is hashed is side, quantity and tick, which is all there is.
-    function hashOrders(uint48[] memory orders) internal pure returns (bytes32 hash) {
+    /// @param orders Valid orders as in OrderCodec: side, quantity, tick and life, and all four are hashed.
+    /// @param firstEpoch The epoch from which their life counts: what is signed is the last epoch of each.
+    function hashOrders(uint48[] memory orders, uint256 firstEpoch) internal pure returns (bytes32 hash) {
         (bytes32 typehash, bytes32 buy, bytes32 sell) = (_ORDER_TYPEHASH, _BUY, _SELL);
         assembly ("memory-safe") {
             let count := mload(orders)
-            // One order as a struct, four words used again and again, and behind it the hashes of all.
+            // One order as a struct, five words used again and again, and behind it the hashes of all.
             let struct_ := mload(0x40)
-            let hashes := add(struct_, 0x80)
+            let hashes := add(struct_, 0xa0)
             mstore(struct_, typehash)
             for {
                 let i := 0
@@ -85,7 +86,8 @@ library Messages {
                 mstore(add(struct_, 0x20), action)
                 mstore(add(struct_, 0x40), and(order, 0xffffff))
                 mstore(add(struct_, 0x60), and(shr(24, order), 0x3ff))
-                mstore(add(hashes, shl(5, i)), keccak256(struct_, 0x80))
+                mstore(add(struct_, 0x80), add(firstEpoch, shr(35, order)))
+                mstore(add(hashes, shl(5, i)), keccak256(struct_, 0xa0))
             }
             hash := keccak256(hashes, shl(5, count))
         }

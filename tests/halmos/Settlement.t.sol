@@ -119,6 +119,53 @@ contract SettlementProof is Proof {
         _assertSolvent(tick, 2, 3, _LARGEST_WH);
     }
 
+    /// @notice [R5] What is left of an order that is not rationed is all of it or nothing, to the Wh.
+    function check_remainder__not_rationed__is_all_or_nothing(
+        Clearing.Result memory r,
+        uint256 tick,
+        uint256 quantityWh
+    ) external pure {
+        _assumeOrder(OrderCodec.ASK, tick, quantityWh);
+        _assumeResult(r);
+        CHEATS.assume(r.longSide == Clearing.NEITHER || tick != r.lower);
+        uint256 price2 = r.lower + r.upper;
+        assert(_remainder(r, OrderCodec.ASK, tick, quantityWh) == (tick + tick > price2 ? quantityWh : 0));
+        // A bid that fills is told by its energy; one that does not has its whole escrow back.
+        (uint256 energy, uint256 money) = Clearing.settle(r, OrderCodec.BID, tick, quantityWh);
+        if (tick + tick >= price2) assert(energy == quantityWh * _UNITS);
+        else assert(energy == 0 && money == quantityWh * _UNITS * 2 * tick);
+    }
+
+    /// @notice [R5] Whatever settling gave an ask, what it has left is covered by the energy that came back.
+    function check_remainder__ask__is_covered(uint256 quantityWh, uint256 energy, uint256 money) external pure {
+        CHEATS.assume(energy <= quantityWh * _UNITS && quantityWh <= _LARGEST_WH);
+        uint256 restWh = Clearing.remainder(OrderCodec.ASK, 1, quantityWh, energy, money);
+        (uint256 locked, ) = Clearing.escrow(OrderCodec.ASK, 1, restWh);
+        assert(restWh <= quantityWh && locked <= energy && energy - locked < _UNITS);
+    }
+
+    /// @notice [R5] Likewise for a bid and its money; bounded: at the ends of the ticks and the one in the middle.
+    function check_remainder__bid__is_covered(uint256 quantityWh, uint256 energy, uint256 money) external pure {
+        CHEATS.assume(quantityWh > 0 && quantityWh <= _LARGEST_WH && energy < quantityWh * _UNITS);
+        uint256[3] memory ticks = [uint256(1), 512, 1023];
+        for (uint256 i = 0; i < 3; ++i) {
+            if (money > quantityWh * _UNITS * 2 * ticks[i]) continue;
+            uint256 restWh = Clearing.remainder(OrderCodec.BID, ticks[i], quantityWh, energy, money);
+            (, uint256 locked) = Clearing.escrow(OrderCodec.BID, ticks[i], restWh);
+            assert(restWh <= quantityWh && locked <= money && money - locked < _UNITS * 2 * ticks[i]);
+        }
+    }
+
+    function _remainder(
+        Clearing.Result memory r,
+        uint256 side,
+        uint256 tick,
+        uint256 quantityWh
+    ) private pure returns (uint256) {
+        (uint256 energy, uint256 money) = Clearing.settle(r, side, tick, quantityWh);
+        return Clearing.remainder(side, tick, quantityWh, energy, money);
+    }
+
     /// @dev A rationed order keeps within its escrow, and its rounding never costs the other side anything.
     function _assertSolvent(uint256 tick, uint256 filledWh, uint256 offeredWh, uint256 quantityWh) private pure {
         uint256 units = quantityWh * _UNITS;
