@@ -58,6 +58,9 @@ FOLLOWING_GAS = 400_000
 CONTRACTS = ("Authority", "GridToken", "BahtToken", "Auction", "Trading", "Metering", "Registry", "OracleClient")
 
 
+RESTING = 2
+"""`standing` of an account whose standing orders wait to be rolled."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -269,11 +272,12 @@ class Account:
         status: 0 unknown, 1 active, 2 suspended.
         epoch: Epoch of its newest orders.
         order_count: Orders of that epoch, cancelled ones included, while it is open or something of them rests.
-        standing: 0 none of them stands longer than its epoch, 1 one was entered so, 2 what is left of them rests.
         energy_free_uwh: Free energy in accounting units.
         money_free_units: Free money in money units.
         energy_escrow_uwh: Locked in open or resting asks.
         money_escrow_units: Locked in open or resting bids.
+        standing: Of its newest orders: 0 none stands longer than its epoch, 1 one was entered so, 2 what is left
+            of them rests.
     """
 
     address: str
@@ -281,12 +285,12 @@ class Account:
     zone: int
     epoch: int
     order_count: int
-    standing: int
     nonce: int
     energy_free_uwh: int
     money_free_units: int
     energy_escrow_uwh: int
     money_escrow_units: int
+    standing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -358,19 +358,27 @@ class EnteredBundle:
             errors.InvalidOrder: What it tells cannot have entered.
         """
         if "placed" in args:
-            place, packed = args["placed"] >> 48, [args["placed"] & _ORDER_MASK]
+            place, orders = args["placed"] >> 48, unpack_orders((args["placed"] & _ORDER_MASK).to_bytes(6, "big"))
         else:
-            data = args["orders"]
-            place = args["place"]
-            packed = [int.from_bytes(data[i : i + 6], "big") for i in range(0, len(data), 6)]
+            place, orders = args["place"], unpack_orders(args["orders"])
         return cls(
             args["account"],
             place >> 48,
             place >> 40 & 255,
             place >> 32 & 255,
             place & 2**32 - 1,
-            tuple(map(Order.unpack, packed)),
+            orders,
         )
+
+
+def unpack_orders(packed: bytes) -> tuple[Order, ...]:
+    """Orders as events tell them, six bytes each.
+
+    Raises:
+        errors.BusbarError: As for `Order.unpack`.
+    """
+    words = (packed[i : i + _ORDER_BYTES] for i in range(0, len(packed), _ORDER_BYTES))
+    return tuple(Order.unpack(int.from_bytes(word, "big")) for word in words)
 
 
 def pack_batch(bundles: Sequence[SignedBundle]) -> bytes:

@@ -109,7 +109,7 @@ class Revm:
     def held(self, accounts: Sequence[str]) -> list[Held]:
         return [
             Held(Balance(energy, money), Balance(locked_energy, locked_money))
-            for *_, energy, money, locked_energy, locked_money in self.view("Trading", "accountsOf", list(accounts))
+            for *_, energy, money, locked_energy, locked_money, _ in self.view("Trading", "accountsOf", list(accounts))
         ]
 
     def result(self, epoch: int) -> Result:

@@ -40,9 +40,6 @@ interface ITrading {
         uint32 epoch;
         /// Orders of that epoch, cancelled ones included, while it is open or something of them rests; 0 otherwise.
         uint8 orderCount;
-        /// 0 none of them stands longer than its epoch, 1 one was entered so, 2 the epoch is over and what is left of them
-        /// rests, to be rolled.
-        uint8 standing;
         /// Lowest nonce a signed message may still use.
         uint32 nonce;
         /// Free energy in micro-Wh.
@@ -53,6 +50,9 @@ interface ITrading {
         uint256 energyEscrow;
         /// Money locked in open or resting bids, in money units.
         uint256 moneyEscrow;
+        /// Of the newest orders: 0 none stands longer than its epoch, 1 one was entered so, 2 the epoch is over and what is
+        /// left of them rests, to be rolled.
+        uint8 standing;
     }
 
     /// @notice One order of an account's newest order epoch.

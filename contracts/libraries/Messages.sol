@@ -73,12 +73,15 @@ library Messages {
             let struct_ := mload(0x40)
             let hashes := add(struct_, 0xa0)
             mstore(struct_, typehash)
+            let from := add(orders, 0x20)
+            let last := add(from, shl(5, count))
             for {
-                let i := 0
-            } lt(i, count) {
-                i := add(i, 1)
+                let to := hashes
+            } lt(from, last) {
+                from := add(from, 0x20)
+                to := add(to, 0x20)
             } {
-                let order := mload(add(add(orders, 0x20), shl(5, i)))
+                let order := mload(from)
                 let action := buy
                 if and(shr(34, order), 1) {
                     action := sell
@@ -87,7 +90,7 @@ library Messages {
                 mstore(add(struct_, 0x40), and(order, 0xffffff))
                 mstore(add(struct_, 0x60), and(shr(24, order), 0x3ff))
                 mstore(add(struct_, 0x80), add(firstEpoch, shr(35, order)))
-                mstore(add(hashes, shl(5, i)), keccak256(struct_, 0xa0))
+                mstore(to, keccak256(struct_, 0xa0))
             }
             hash := keccak256(hashes, shl(5, count))
         }

@@ -11,9 +11,9 @@ import {Proof} from "./Proof.sol";
 /// @title SettlementProof
 /// @notice What `settle` gives back, as exact formulas for every order and every result in their whole ranges.
 /// @dev Inequalities between products or quotients of unknowns are beyond the solver (it gives up at four bits a
-///      factor), so those of a rationed order, the last two proofs, are proved on a bounded domain only. Beyond it
-///      they follow from the formulas: floor(f) p <= f p <= ceil(f p), and ceil(f p) <= units x p because R <= M
-///      makes f <= units and units x p is whole.
+///      factor), so those of a rationed order, the proofs that say they are bounded, are proved on a bounded domain only.
+///      Beyond it they follow from the formulas: floor(f) p <= f p <= ceil(f p), and ceil(f p) <= units x p because
+///      R <= M makes f <= units and units x p is whole; and x / y x y <= x for what is left.
 contract SettlementProof is Proof {
     uint256 private constant _UNITS = 1e6;
     uint256 private constant _LARGEST_WH = (1 << 24) - 1;
@@ -119,51 +119,46 @@ contract SettlementProof is Proof {
         _assertSolvent(tick, 2, 3, _LARGEST_WH);
     }
 
-    /// @notice [R5] What is left of an order that is not rationed is all of it or nothing, to the Wh.
-    function check_remainder__not_rationed__is_all_or_nothing(
-        Clearing.Result memory r,
-        uint256 tick,
-        uint256 quantityWh
-    ) external pure {
-        _assumeOrder(OrderCodec.ASK, tick, quantityWh);
-        _assumeResult(r);
-        CHEATS.assume(r.longSide == Clearing.NEITHER || tick != r.lower);
-        uint256 price2 = r.lower + r.upper;
-        assert(_remainder(r, OrderCodec.ASK, tick, quantityWh) == (tick + tick > price2 ? quantityWh : 0));
-        // A bid that fills is told by its energy; one that does not has its whole escrow back.
-        (uint256 energy, uint256 money) = Clearing.settle(r, OrderCodec.BID, tick, quantityWh);
-        if (tick + tick >= price2) assert(energy == quantityWh * _UNITS);
-        else assert(energy == 0 && money == quantityWh * _UNITS * 2 * tick);
-    }
-
-    /// @notice [R5] Whatever settling gave an ask, what it has left is covered by the energy that came back.
-    function check_remainder__ask__is_covered(uint256 quantityWh, uint256 energy, uint256 money) external pure {
-        CHEATS.assume(energy <= quantityWh * _UNITS && quantityWh <= _LARGEST_WH);
+    /// @notice [R5] What is left of an ask is what came back, in whole Wh, and its escrow a multiple of that: never more.
+    function check_remainder__ask__is_what_came_back(uint256 quantityWh, uint256 energy, uint256 money) external pure {
         uint256 restWh = Clearing.remainder(OrderCodec.ASK, 1, quantityWh, energy, money);
-        (uint256 locked, ) = Clearing.escrow(OrderCodec.ASK, 1, restWh);
-        assert(restWh <= quantityWh && locked <= energy && energy - locked < _UNITS);
-    }
-
-    /// @notice [R5] Likewise for a bid and its money; bounded: at the ends of the ticks and the one in the middle.
-    function check_remainder__bid__is_covered(uint256 quantityWh, uint256 energy, uint256 money) external pure {
-        CHEATS.assume(quantityWh > 0 && quantityWh <= _LARGEST_WH && energy < quantityWh * _UNITS);
-        uint256[3] memory ticks = [uint256(1), 512, 1023];
-        for (uint256 i = 0; i < 3; ++i) {
-            if (money > quantityWh * _UNITS * 2 * ticks[i]) continue;
-            uint256 restWh = Clearing.remainder(OrderCodec.BID, ticks[i], quantityWh, energy, money);
-            (, uint256 locked) = Clearing.escrow(OrderCodec.BID, ticks[i], restWh);
-            assert(restWh <= quantityWh && locked <= money && money - locked < _UNITS * 2 * ticks[i]);
+        assert(restWh == energy / _UNITS);
+        unchecked {
+            (uint256 locked, ) = Clearing.escrow(OrderCodec.ASK, 1, restWh);
+            assert(locked == (energy / _UNITS) * _UNITS);
         }
     }
 
-    function _remainder(
-        Clearing.Result memory r,
-        uint256 side,
+    /// @notice [R5] Likewise of a bid that did not fill wholly, by the price of a Wh at its limit.
+    function check_remainder__bid__is_what_came_back(
         uint256 tick,
-        uint256 quantityWh
-    ) private pure returns (uint256) {
-        (uint256 energy, uint256 money) = Clearing.settle(r, side, tick, quantityWh);
-        return Clearing.remainder(side, tick, quantityWh, energy, money);
+        uint256 quantityWh,
+        uint256 energy,
+        uint256 money
+    ) external pure {
+        _assumeOrder(OrderCodec.BID, tick, quantityWh);
+        uint256 restWh = Clearing.remainder(OrderCodec.BID, tick, quantityWh, energy, money);
+        unchecked {
+            if (energy == quantityWh * _UNITS) {
+                assert(restWh == 0);
+            } else {
+                assert(restWh == money / (_UNITS * 2 * tick));
+                (, uint256 locked) = Clearing.escrow(OrderCodec.BID, tick, restWh);
+                assert(locked == restWh * _UNITS * 2 * tick);
+            }
+        }
+    }
+
+    /// @notice Bounded: with a share of R in eleven, what is left of the largest order is covered, on either side.
+    function check_remainder__every_share_of_eleven__is_covered(uint256 filledWh) external pure {
+        filledWh &= 15;
+        CHEATS.assume(filledWh > 0 && filledWh < 11);
+        for (uint256 side = OrderCodec.BID; side <= OrderCodec.ASK; ++side) {
+            (uint256 energy, uint256 money) = _rationed(side, 1023, filledWh, 11, _LARGEST_WH);
+            uint256 restWh = Clearing.remainder(side, 1023, _LARGEST_WH, energy, money);
+            (uint256 lockedEnergy, uint256 lockedMoney) = Clearing.escrow(side, 1023, restWh);
+            assert(restWh < _LARGEST_WH && lockedEnergy <= energy && lockedMoney <= money);
+        }
     }
 
     /// @dev A rationed order keeps within its escrow, and its rounding never costs the other side anything.
