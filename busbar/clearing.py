@@ -257,7 +257,7 @@ def settle(result: Result, order: Order) -> Balance:
 def remainder(result: Result, order: Order) -> int:
     """What an order has left after its epoch, in whole Wh, rounded down: what stands on if it is a standing one.
 
-    Its escrow is never more than what `settle` gives back, see note R5 of docs/protocol.md.
+    Its escrow is never more than what `settle` gives back, see note R9 of docs/protocol.md.
     """
     units = order.quantity_wh * ENERGY_UNITS_PER_WH
     if _is_rationed(result, order):

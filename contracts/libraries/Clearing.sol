@@ -121,7 +121,7 @@ library Clearing {
     }
 
     /// @notice What an order has left after its epoch, in whole Wh: what stands on if it is a standing one.
-    /// @dev [R5] `settle` of the same order gave `energy` and `money`, and what is left can always be locked out of
+    /// @dev [R9] `settle` of the same order gave `energy` and `money`, and what is left can always be locked out of
     ///      these again: it is a quotient of them, rounded down, and so its escrow is not more.
     /// @return restWh Whole Wh; 0 if it filled wholly.
     function remainder(

@@ -74,7 +74,7 @@ library Standing {
                 if (OrderCodec.life(order) >= epochs) {
                     restWh = Clearing.remainder(side, tick, quantityWh, energy, money);
                     if (restWh >= minimumWh) {
-                        // [R5] what comes back always covers this.
+                        // [R9] what comes back always covers this.
                         (uint256 lockedEnergy, uint256 lockedMoney) = Clearing.escrow(side, tick, restWh);
                         energy -= lockedEnergy;
                         money -= lockedMoney;

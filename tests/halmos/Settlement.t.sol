@@ -119,7 +119,7 @@ contract SettlementProof is Proof {
         _assertSolvent(tick, 2, 3, _LARGEST_WH);
     }
 
-    /// @notice [R5] What is left of an ask is what came back, in whole Wh, and its escrow a multiple of that: never more.
+    /// @notice [R9] What is left of an ask is what came back, in whole Wh, and its escrow a multiple of that: never more.
     function check_remainder__ask__is_what_came_back(uint256 quantityWh, uint256 energy, uint256 money) external pure {
         uint256 restWh = Clearing.remainder(OrderCodec.ASK, 1, quantityWh, energy, money);
         assert(restWh == energy / _UNITS);
@@ -129,7 +129,7 @@ contract SettlementProof is Proof {
         }
     }
 
-    /// @notice [R5] Likewise of a bid that did not fill wholly, by the price of a Wh at its limit.
+    /// @notice [R9] Likewise of a bid that did not fill wholly, by the price of a Wh at its limit.
     function check_remainder__bid__is_what_came_back(
         uint256 tick,
         uint256 quantityWh,

@@ -286,7 +286,7 @@ def test_step__two_keepers_one_after_the_other__roll_once(market):
 
 def test_batches__many_accounts__fill_a_transaction_and_no_more():
     roll = [(str(i), orders) for i, orders in enumerate((100, 100, 100, 100, 100, 1, 99, 100))]
-    assert batches(roll) == [["0", "1", "2", "3", "4"], ["5", "6", "7"]]
+    assert batches(roll) == [["0", "1"], ["2", "3"], ["4", "5", "6"], ["7"]]
     assert batches([]) == []
 
 
