@@ -30,7 +30,7 @@ from busbar.chain import TRANSACTION_GAS_CAP, KeySigner
 from busbar.devnet import Devnet
 from busbar.orders import Order, Side
 from busbar.readings import KeyType
-from busbar.units import GRID_WEI_PER_WH, MAX_TICK, Asset
+from busbar.units import GRID_WEI_PER_WH, MAX_LIFE, MAX_TICK, Asset
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results"
@@ -103,6 +103,8 @@ class Profile:
     relayed_batches: tuple[int, ...]
     relayed_orders: tuple[tuple[int, int], ...]
     """Participants in a batch, and orders of each under one signature."""
+    rolled: tuple[tuple[int, int], ...]
+    """Participants rolled in a call, and standing orders of each."""
     random_books: int
     largest_batch: bool
 
@@ -121,6 +123,7 @@ class Profile:
 
 RELAYED = (1, 2, 10, 100, 500)
 RELAYED_ORDERS = ((100, 2), (100, 4), (1, 100), (20, 100))
+ROLLED = ((1, 1), (10, 1), (100, 1), (500, 1), (100, 2), (100, 4), (1, 100), (5, 100))
 WAITING_ORDERS = 10_000
 """Orders in a relay's hands from which a sorted batch is cut: that many, over all ticks."""
 UNSORTED_BATCH = 100
@@ -132,10 +135,11 @@ WHOLE = Profile(
     (1, 21, 100),
     RELAYED,
     RELAYED_ORDERS,
+    ROLLED,
     60,
     True,
 )
-QUICK = Profile((10, 100), (1, 10), (1, 10), (1,), (1, 10), ((10, 2),), 0, False)
+QUICK = Profile((10, 100), (1, 10), (1, 10), (1,), (1, 10), ((10, 2),), ((10, 2),), 0, False)
 """Seconds, for a test and for a first look; measures the same way, so its figures are the same."""
 
 
@@ -188,6 +192,10 @@ def rows(profile: Profile) -> list[Row]:
         target, prototype = (LADDER_TARGET, "4-5k") if name == "ladder" else (HUNDRED_TARGET, "8.9k")
         found.append(Row(f"hundred/{name}", f"100 orders, {title}", ORDERS_IN_A_CALL, target, prototype))
     found += _relayed_rows(profile)
+    found += [
+        Row(f"rolled/{people}x{n}", f"standing orders rolled, {n} an account, {people} accounts a call", people * n)
+        for people, n in profile.rolled
+    ]
     found += [
         Row("cancel/first", "cancel an account's first order", 1, CANCEL_TARGET, "33-43k"),
         Row("cancel/further", "cancel a further order", 1, CANCEL_TARGET, "33-43k"),
@@ -308,6 +316,7 @@ class Measurement:
             ("first orders that clear", self.clearing_orders),
             ("100 orders in a call", self.hundreds),
             ("relayed bundles", self.relayed),
+            ("standing orders", self.rolled),
             ("cancels", self.cancels),
             ("settlement", self.settlement),
             ("readings", self.readings),
@@ -443,6 +452,25 @@ class Measurement:
                 market.buy(people[-1], 450, 50_000)
                 gas = market.relay([market.sign(p, nonce, orders) for p, orders in zip(people, batch, strict=False)])
         return gas
+
+    def rolled(self) -> None:
+        """Standing orders that did not trade in an epoch that did, rolled by a stranger, epoch after epoch."""
+        market, profile = self.market, self.profile
+        with market.undone():
+            *people, buyer, seller = market.participants("standing", max(people for people, _ in profile.rolled) + 2)
+            market.fund([*people, buyer, seller])
+            Crowd(market, SMALL_CROWD).warm()
+            for count, n in profile.rolled:
+                with market.undone():
+                    market.next_epoch()
+                    market.enter_all([(people[i], [standing_order(i, j, n) for j in range(n)]) for i in range(count)])
+                    gas = 0
+                    for _ in range(ROUNDS):
+                        market.buy(buyer, 450, 1_000)
+                        market.sell(seller, 440, 1_000)
+                        market.next_epoch()
+                        gas = market.roll(people[:count])
+                self.found[f"rolled/{count}x{n}"] = Gas(None, gas)
 
     def cancels(self) -> None:
         """Cancelling; the second order lies in a word of its own."""
@@ -580,6 +608,11 @@ def waiting(place: int) -> Order:
 def ladder_order(participant: int, place: int) -> Order:
     """An order of a bundle of neighbouring ticks; participants in turn buy and sell."""
     return Order(Side(participant % 2), 401 + place, 1_000)
+
+
+def standing_order(participant: int, place: int, count: int) -> Order:
+    """A standing order far above what is paid; neighbours in a call have neighbouring ticks."""
+    return Order(Side.ASK, 460 + (participant * count + place) % 500, 1_000, MAX_LIFE)
 
 
 def random_book(draw: Draw, orders: int) -> Book:

@@ -212,6 +212,17 @@ class BenchMarket:
         """A keeper clears the ended epoch."""
         return self.send(self.keeper, "Trading", "matchOrders", ZONE)
 
+    def roll(self, participants: Sequence[KeySigner]) -> int:
+        """Somebody rolls standing orders, all of which enter.
+
+        Raises:
+            BusbarError: An account was skipped.
+        """
+        outcome = self.chain.send(self.outsider, Call("Trading", "roll", ([p.address for p in participants],)))
+        if len([e for e in self.chain.decode_logs(outcome.logs) if e.name == "OrdersRolled"]) != len(participants):
+            raise errors.BusbarError("standing orders were not rolled")
+        return outcome.gas_used
+
     def settle(self, participant: KeySigner) -> int:
         """Somebody settles a participant's ended orders."""
         return self.send(self.outsider, "Trading", "settle", [participant.address])

@@ -346,19 +346,20 @@ def _full_block(entry: Mapping[str, Any]) -> Block:
     )
 
 
-_UNTOLD = "epoch"
-"""What an account holds and no event tells: not archived, since nothing could prove it."""
+_UNTOLD = {"epoch": 0, "standing": 0}
+"""What an account holds and no event tells as such: not archived."""
 
 
 def _state_entry(state: ChainState) -> dict[str, Any]:
     entry = asdict(state)
     for account in entry["accounts"]:
-        del account[_UNTOLD]
+        for name in _UNTOLD:
+            del account[name]
     return entry
 
 
 def _state(entry: dict[str, Any]) -> ChainState:
-    accounts = [Account(**(row | {_UNTOLD: 0})) for row in entry["accounts"]]
+    accounts = [Account(**(row | _UNTOLD)) for row in entry["accounts"]]
     lists = {
         "imports": [Imports(**row) for row in entry["imports"]],
         "registers": [Register(**row) for row in entry["registers"]],

@@ -101,6 +101,7 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
         findings.append(told)
         return Audit(sorted(findings), [], None, 0)
     findings += _results(ledger)
+    findings += _continued(ledger)
     findings += _state(archive, ledger, epoch)
     findings += _standing(archive, events, ledger, epoch)
     findings += _held(archive, events, epoch)
@@ -160,8 +161,11 @@ def _whose(archive: Archive, place: int) -> str:
 
 def _orders(archive: Archive, events: Sequence[Event]) -> Iterator[Finding]:
     for event in events:
-        if event.name in ("OrdersEntered", "OrderCancelled"):
+        if event.name in ("OrdersEntered", "OrdersRolled"):
             told = event.args["epoch"]
+        elif event.name == "OrderCancelled":
+            # Of an earlier epoch is what rests of a standing order, see `_continued`.
+            told = max(event.args["epoch"], archive.epoch_of(event.block))
         elif event.name in ("SignedOrderEntered", "BundleEntered"):
             told = EnteredBundle.from_event(event.args).epoch
         else:
@@ -258,6 +262,13 @@ def _results(ledger: Ledger) -> Iterator[Finding]:
             )
 
 
+def _continued(ledger: Ledger) -> Iterator[Finding]:
+    for one in ledger.continued:
+        if one.expected != one.found:
+            what = f"what was left of standing orders in block {one.block}"
+            yield Finding(one.epoch, one.block, one.account, what, str(one.expected), str(one.found))
+
+
 BALANCES = ("energy_free_uwh", "energy_escrow_uwh", "money_free_units", "money_escrow_units")
 
 
@@ -292,7 +303,8 @@ def _standing(archive: Archive, events: Sequence[Event], ledger: Ledger, epoch: 
             switched[event.args["account"]] = event.args["enabled"]
     orders = Counter(placed.account for (_, of), book in ledger.epochs.items() if of == epoch for placed in book.orders)
     for account in archive.state.accounts:
-        expected = (*standings.get(account.address, (0, 0)), orders[account.address])
+        count = orders[account.address] or ledger.resting.get(account.address, 0)
+        expected = (*standings.get(account.address, (0, 0)), count)
         found = (account.status, account.zone, account.order_count)
         yield from _compare(epoch, account.address, "status, zone and orders", expected, found)
         yield from _compare(

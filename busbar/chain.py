@@ -35,7 +35,7 @@ from web3.types import RPCEndpoint
 
 from busbar import errors, metrics, tools
 from busbar.clearing import LongSide, Result
-from busbar.orders import Order, Side, order_id
+from busbar.orders import Order, OrderId, Side, order_id
 from busbar.readings import MeterDomain, Reading, SignedReading, meter_id_bytes, meter_id_text
 from busbar.signing import CancelOrder, CancelUpTo, SignedBundle, TradingDomain, Withdraw, pack_batch
 from busbar.units import Calendar, Money
@@ -55,8 +55,11 @@ ACCOUNTS_PAGE = 200
 FOLLOWING_GAS = 400_000
 """Gas limit of a call that cannot be simulated, because it depends on one not included yet."""
 
-CONTRACTS = ("Authority", "GridToken", "BahtToken", "Trading", "Metering", "Registry", "OracleClient")
+CONTRACTS = ("Authority", "GridToken", "BahtToken", "Auction", "Trading", "Metering", "Registry", "OracleClient")
 
+
+RESTING = 2
+"""`standing` of an account whose standing orders wait to be rolled."""
 
 log = structlog.get_logger(__name__)
 
@@ -268,11 +271,13 @@ class Account:
     Attributes:
         status: 0 unknown, 1 active, 2 suspended.
         epoch: Epoch of its newest orders.
-        order_count: Orders of the open epoch, cancelled ones included.
+        order_count: Orders of that epoch, cancelled ones included, while it is open or something of them rests.
         energy_free_uwh: Free energy in accounting units.
         money_free_units: Free money in money units.
-        energy_escrow_uwh: Locked in open asks.
-        money_escrow_units: Locked in open bids.
+        energy_escrow_uwh: Locked in open or resting asks.
+        money_escrow_units: Locked in open or resting bids.
+        standing: Of its newest orders: 0 none stands longer than its epoch, 1 one was entered so, 2 what is left
+            of them rests.
     """
 
     address: str
@@ -285,6 +290,7 @@ class Account:
     money_free_units: int
     energy_escrow_uwh: int
     money_escrow_units: int
+    standing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +346,13 @@ class _Function(NamedTuple):
     selector: bytes
     inputs: list[str]
     outputs: list[str]
+
+
+def _to_open_order(order_id: int, is_buy: bool, tick: int, quantity_wh: int, until_epoch: int) -> OpenOrder:
+    if not quantity_wh:
+        return OpenOrder(order_id, None)
+    life = until_epoch - OrderId.parse(order_id).epoch
+    return OpenOrder(order_id, Order(Side.BID if is_buy else Side.ASK, tick, quantity_wh, life))
 
 
 def _functions(abi: Sequence[Any]) -> dict[tuple[str, int], _Function]:
@@ -441,6 +454,23 @@ def load_artifact(name: str) -> dict[str, Any]:
         return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise tools.ToolMissing(f"{path} is missing: run `make compile`") from None
+
+
+def linked(artifact: Mapping[str, Any], addresses: Mapping[str, str]) -> str:
+    """An artifact's creation code with the addresses of the libraries it calls put in.
+
+    Raises:
+        NoContractError: A library stands nowhere yet: deploy it first.
+    """
+    code = str(artifact["bytecode"])
+    for libraries in artifact.get("linkReferences", {}).values():
+        for library, places in libraries.items():
+            if library not in addresses:
+                raise NoContractError(f"{artifact['contractName']} calls {library}, which is not deployed: do so first")
+            for place in places:
+                start, end = (2 + 2 * at for at in (place["start"], place["start"] + place["length"]))
+                code = code[:start] + addresses[library][2:].lower() + code[end:]
+    return code
 
 
 def _selectors() -> dict[bytes, type[errors.ContractError]]:
@@ -723,11 +753,8 @@ class Chain:
         return _by_tick(bids), _by_tick(asks)
 
     def orders(self, address: str, block: int | None = None) -> list[OpenOrder]:
-        """Orders of the account's newest epoch that are open, or ended and unsettled."""
-        return [
-            OpenOrder(order_id, Order(Side.BID if buy else Side.ASK, tick, wh) if wh else None)
-            for order_id, buy, tick, wh in self.view("Trading", "ordersOf", address, block=block)
-        ]
+        """Orders of the account's newest epoch that are open, or ended and unsettled; of standing ones what rests."""
+        return [_to_open_order(*values) for values in self.view("Trading", "ordersOf", address, block=block)]
 
     def participants(self, block: int | None = None) -> list[str]:
         """Accounts of all participants, in order of registration."""
@@ -933,7 +960,10 @@ class Chain:
         """
         artifact = load_artifact(name)
         constructor: Any = next((e for e in artifact["abi"] if e["type"] == "constructor"), {"inputs": []})
-        data = artifact["bytecode"] + _ABI.encode([_type_of(p) for p in constructor["inputs"]], list(args)).hex()
+        data = (
+            linked(artifact, self.addresses)
+            + _ABI.encode([_type_of(p) for p in constructor["inputs"]], list(args)).hex()
+        )
         gas = int(self.node.request("eth_estimateGas", {"from": signer.address, "data": data}), 16)
         sent = self.broadcast([(signer, {"data": data, "gas": min(gas * 5 // 4, TRANSACTION_GAS_CAP)})])[0]
         if isinstance(sent, errors.BusbarError):

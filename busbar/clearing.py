@@ -254,6 +254,18 @@ def settle(result: Result, order: Order) -> Balance:
     return Balance(locked.energy_units - traded.energy_units, traded.money_units)
 
 
+def remainder(result: Result, order: Order) -> int:
+    """What an order has left after its epoch, in whole Wh, rounded down: what stands on if it is a standing one.
+
+    Its escrow is never more than what `settle` gives back, see note R9 of docs/protocol.md.
+    """
+    units = order.quantity_wh * ENERGY_UNITS_PER_WH
+    if _is_rationed(result, order):
+        # A rationed bid may have been given less than it has left: f rounded up, whatever the side.
+        return (units - _ceil_div(units * result.filled_wh, result.offered_wh)) // ENERGY_UNITS_PER_WH
+    return order.quantity_wh if fill(result, order).energy_units == 0 else 0
+
+
 def dust(result: Result, orders: Iterable[Order]) -> Balance:
     """What rounding leaves in the market, for ever, once all orders of an epoch are settled: never negative.
 

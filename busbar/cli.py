@@ -174,7 +174,7 @@ def keeper(
     signer = bot.signer(account or mine.account)
     keepers = [who for role, who in bot.parameters.holders(bot.chain.chain_id) if role == "market maker"]
     zones = zone or mine.zones
-    step = Keeper(bot.chain, signer, zones, keepers=keepers, settle_idle=mine.settle_idle).step
+    step = Keeper(bot.chain, signer, zones, keepers=keepers, settle_idle=mine.settle_idle, roll=mine.roll).step
     bot.run(step, [signer.address], mine.metrics_port, zones)
 
 

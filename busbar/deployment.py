@@ -482,6 +482,8 @@ def _arguments(step: _Step, name: str) -> list[Any]:
     at = step.chain.addresses
     market = step.record.parameters
     match name:
+        case "Auction":
+            return []
         case "Authority":
             return [step.signer.address]
         case "Trading":

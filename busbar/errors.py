@@ -447,6 +447,14 @@ class InvalidEpochs(ContractError):
     fields = ("genesis", "epochSeconds")
 
 
+class InvalidLife(ContractError):
+    """An order stands at most 96 epochs beyond the one it enters."""
+
+    signature = "InvalidLife(uint256)"
+    meaning = "An order stands at most 96 epochs beyond the one it enters"
+    fields = ("life",)
+
+
 class InvalidMeter(ContractError):
     """A field of the meter's configuration makes no sense; `field` names it."""
 
@@ -469,10 +477,10 @@ class InvalidNonce(ContractError):
 
 
 class InvalidOrder(ContractError):
-    """Bits are set that no order of today has."""
+    """Bits are set that no order has."""
 
     signature = "InvalidOrder(uint256)"
-    meaning = "Bits are set that no order of today has"
+    meaning = "Bits are set that no order has"
     fields = ("order",)
 
 
@@ -678,10 +686,12 @@ class NothingToRetire(ContractError):
 
 
 class OrderNotOpen(ContractError):
-    """The order does not exist, is cancelled, or its epoch has ended."""
+    """The order does not exist, is cancelled, or its epoch has ended and nothing of it rests under
+    this id.
+    """
 
     signature = "OrderNotOpen(uint256)"
-    meaning = "The order does not exist, is cancelled, or its epoch has ended"
+    meaning = "The order does not exist, is cancelled, or its epoch has ended and nothing of it rests under this id"
     fields = ("orderId",)
 
 
@@ -887,10 +897,15 @@ class UnknownZone(ContractError):
 
 
 class UnsettledOrders(ContractError):
-    """A zone moves only without orders in the open epoch, cancelled ones included: wait for its end."""
+    """A zone moves only without orders in the open epoch, cancelled ones included, and without
+    standing ones: wait for their end, or cancel what rests.
+    """
 
     signature = "UnsettledOrders(address,uint256)"
-    meaning = "A zone moves only without orders in the open epoch, cancelled ones included: wait for its end"
+    meaning = (
+        "A zone moves only without orders in the open epoch, cancelled ones included, and without"
+        " standing ones: wait for their end, or cancel what rests"
+    )
     fields = ("account", "epoch")
 
 
@@ -974,6 +989,7 @@ CONTRACT_ERRORS: dict[str, type[ContractError]] = {
     InvalidAccountNonce.signature: InvalidAccountNonce,
     InvalidCancelCutoff.signature: InvalidCancelCutoff,
     InvalidEpochs.signature: InvalidEpochs,
+    InvalidLife.signature: InvalidLife,
     InvalidMeter.signature: InvalidMeter,
     InvalidNonce.signature: InvalidNonce,
     InvalidOrder.signature: InvalidOrder,

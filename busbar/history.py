@@ -11,7 +11,7 @@ Two indexers must not write into one database at a time; the second fails at its
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,15 +21,16 @@ from sqlalchemy.pool import StaticPool
 
 from busbar import errors, tables
 from busbar.chain import Chain, Event
-from busbar.clearing import LongSide, Result, clear, escrow, fill, histogram, settle
+from busbar.clearing import LongSide, Result, clear, escrow, fill, histogram, remainder, settle
 from busbar.deployment import genesis_hash
 from busbar.orders import Order, Side
 from busbar.readings import meter_id_text
-from busbar.signing import EnteredBundle
+from busbar.signing import EnteredBundle, unpack_orders
 from busbar.units import (
     ENERGY_UNIT_WEI,
     ENERGY_UNITS_PER_WH,
     GRACE_EPOCHS,
+    MIN_ORDER_WH,
     PERIOD_EPOCHS,
     Asset,
     Calendar,
@@ -324,6 +325,8 @@ class _Writer:
         self.registers: dict[str, tuple[int, int, int]] = {}
         self.parked: dict[int, dict[str, Any]] = {}
         self.books: dict[tuple[int, int], dict[tuple[str, int], dict[str, Any]]] = {}
+        self.newest: dict[str, tuple[int, int]] = {}
+        self.results: dict[tuple[int, int], Result] = {}
         self.supply_wei: int | None = None
         self.seq = 0
 
@@ -582,8 +585,11 @@ class _Writer:
         first_index: int,
         orders: Sequence[Order],
         nonce: int | None,
+        *,
+        rolled: bool = False,
     ) -> None:
         book = self.book(zone, epoch)
+        self.newest[account] = (zone, epoch)
         for place, order in enumerate(orders, start=first_index):
             row = {
                 "epoch": epoch,
@@ -593,23 +599,57 @@ class _Writer:
                 "side": int(order.side),
                 "tick": order.tick,
                 "quantity_wh": order.quantity_wh,
+                "life": order.life,
                 "nonce": nonce,
+                "rolled": rolled,
                 "cancelled_block": None,
                 "cancelled_tx": None,
+                "ended_block": None,
+                "ended_tx": None,
+                "ended": None,
             }
             row |= _origin(found)
             book[(account, place)] = row
             self.rows[tables.orders].append(dict(row))
-            self.lock(found, "ordered", row, 1)
+            self.lock(found, "rolled" if rolled else "ordered", row, 1)
+
+    def orders_rolled(self, found: Event, args: Mapping[str, Any]) -> None:
+        account, zone, epoch = args["account"], args["zone"], args["epoch"]
+        before = self.newest_of(account)
+        if before not in self.results:
+            self.results[before] = result_of(self.connection, *before)
+        for row in self.book(*before).values():
+            # In the journal everything is free once its epoch has ended: what rests is locked again by entering.
+            if row["account"] == account and rest_of(row, self.results[before], epoch) is not None:
+                self.ended(found, row, "rolled")
+        self.entered(found, account, epoch, zone, 0, unpack_orders(args["orders"]), None, rolled=True)
+
+    def newest_of(self, account: str) -> tuple[int, int]:
+        """Zone and epoch of an account's newest orders."""
+        if account not in self.newest:
+            o = tables.orders
+            query = select(o.c.zone, o.c.epoch).where(o.c.account == account).order_by(o.c.epoch.desc()).limit(1)
+            zone, epoch = self.connection.execute(query).one()
+            self.newest[account] = (zone, epoch)
+        return self.newest[account]
 
     def order_cancelled(self, found: Event, args: Mapping[str, Any]) -> None:
         row = self.book(args["zone"], args["epoch"])[(args["account"], args["index"])]
-        values = {"cancelled_block": found.block, "cancelled_tx": found.tx_hash}
+        if self.epochs[found.block] > args["epoch"]:
+            self.ended(found, row, "cancelled")
+            return
+        self.change(row, {"cancelled_block": found.block, "cancelled_tx": found.tx_hash})
+        self.lock(found, "cancelled", row, -1)
+
+    def ended(self, found: Event, row: dict[str, Any], how: str) -> None:
+        """What rested of a standing order no longer does."""
+        self.change(row, {"ended_block": found.block, "ended_tx": found.tx_hash, "ended": how})
+
+    def change(self, row: dict[str, Any], values: Mapping[str, Any]) -> None:
         row |= values
         o = tables.orders
         here = (o.c.epoch == row["epoch"], o.c.account == row["account"], o.c.index == row["index"])
         self.updates.append(update(o).where(*here).values(values))
-        self.lock(found, "cancelled", row, -1)
 
     def lock(self, found: Event, kind: str, row: Mapping[str, Any], sign: int) -> None:
         locked = escrow(order_of(row))
@@ -643,6 +683,7 @@ class _Writer:
                 "volume_wh": result.volume_wh,
             }
         )
+        self.results[(zone, epoch)] = result
         for row in _in_order(self.book(zone, epoch).values()):
             self.fill(found, row, result)
 
@@ -710,6 +751,7 @@ _HANDLERS = {
     ("Trading", "BundleEntered"): _Writer.bundle_entered,
     ("Trading", "NonceUsed"): _Writer.nonce_used,
     ("Trading", "OrderCancelled"): _Writer.order_cancelled,
+    ("Trading", "OrdersRolled"): _Writer.orders_rolled,
     ("Trading", "EpochCleared"): _Writer.epoch_cleared,
     ("Metering", "RegisterOpened"): _Writer.register_opened,
     ("Metering", "ReadingAccepted"): _Writer.reading_accepted,
@@ -739,7 +781,20 @@ def _hex(value: Any) -> str:
 
 def order_of(row: Mapping[str, Any]) -> Order:
     """The order in a row of `orders`."""
-    return Order(Side(row["side"]), row["tick"], row["quantity_wh"])
+    return Order(Side(row["side"]), row["tick"], row["quantity_wh"], row["life"])
+
+
+def rest_of(row: Mapping[str, Any], result: Result, epoch: int) -> Order | None:
+    """What rests in a later epoch of the order in a row of `orders`; None if it has ended.
+
+    Args:
+        row: The row.
+        result: Result of its epoch.
+        epoch: The later epoch, in which nothing happened to it yet.
+    """
+    alive = row["cancelled_block"] is None and row["ended_block"] is None and row["epoch"] + row["life"] >= epoch
+    left_wh = remainder(result, order_of(row)) if alive else 0
+    return replace(order_of(row), quantity_wh=left_wh) if left_wh >= MIN_ORDER_WH else None
 
 
 def _in_order(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -843,7 +898,44 @@ def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None 
                 holding.money_escrow_units -= locked.money_units
                 holding.energy_free_uwh += back.energy_units
                 holding.money_free_units += back.money_units
+    for row, rest in resting(connection, head):
+        if row["account"] in held:
+            holding, locked = held[row["account"]], escrow(rest)
+            holding.energy_free_uwh -= locked.energy_units
+            holding.money_free_units -= locked.money_units
+            holding.energy_escrow_uwh += locked.energy_units
+            holding.money_escrow_units += locked.money_units
     return held
+
+
+def resting(connection: Connection, head: Head) -> list[tuple[dict[str, Any], Order]]:
+    """Standing orders of ended epochs that wait to be rolled: their rows, and what is left of each.
+
+    No event tells when one expires, so this is worked out when it is read, as the contract's views do.
+    """
+    o, found = tables.orders, []
+    here = (o.c.life > 0, o.c.epoch < head.epoch, o.c.epoch + o.c.life >= head.epoch)
+    results: dict[tuple[int, int], Result] = {}
+    for found_row in connection.execute(select(o).where(*here)).mappings().all():
+        row = dict(found_row)
+        place = (row["zone"], row["epoch"])
+        if place not in results:
+            results[place] = result_of(connection, *place)
+        rest = rest_of(row, results[place], head.epoch)
+        if rest is not None:
+            found.append((row, rest))
+    return found
+
+
+def result_of(connection: Connection, zone: int, epoch: int) -> Result:
+    """Result of an ended epoch: as it was cleared, or as it would be."""
+    e = tables.epochs
+    names = ("lower_tick", "upper_tick", "long_side", "filled_wh", "offered_wh", "volume_wh")
+    query = select(*(e.c[name] for name in names)).where(e.c.zone == zone, e.c.epoch == epoch)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return clear(*histogram([order_of(row) for row in live_orders(connection, zone, epoch)]))
+    return Result(row[0], row[1], LongSide(row[2]), *row[3:])
 
 
 def lowest_nonces(connection: Connection, accounts: Sequence[str] | None = None) -> dict[str, int]:

@@ -1,17 +1,18 @@
-"""Moves epochs on: clears what has ended, gives up expired oracle requests, retires GRID against import.
+"""Moves epochs on: clears what has ended, rolls standing orders, gives up expired oracle requests, retires GRID.
 
 Every pass looks at the chain and does what is due there, so it can be stopped and started at any moment, and several
 keepers may run. They take turns by address and epoch: the first two clear at once, so that one may be away, and every
 further one leaves those before it a block more. At most one of their transactions an epoch is therefore in vain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from busbar import errors, metrics
-from busbar.chain import Account, Call, Chain, Head, Imports, Outcome, Signer
+from busbar.chain import RESTING, Account, Call, Chain, Head, Imports, Outcome, Signer, decode_revert
+from busbar.signing import unpack_orders
 from busbar.units import ENERGY_UNITS_PER_WH
 
 RETIRE_BATCH = 100
@@ -20,8 +21,15 @@ RETIRE_BATCH = 100
 SETTLE_BATCH = 50
 """Accounts to a settlement: with 100 orders each, far below the gas cap of a transaction."""
 
+ROLL_ORDERS = 250
+"""Orders to a roll: 5.4 million gas if each is alone in its account and all lie at neighbouring ticks, by
+bench/results/gas.md. Ticks far apart and words used for the first time take more, but not three times as much."""
+
 QUIET_SHARE = 10
 """A block is quiet if at most one part in so many of its gas is used."""
+
+ACTIVE = 1
+"""Status of an account that may enter orders."""
 
 MARKET_MAKER = 4
 """The role by its number, as in `busbar.deployment.ROLES`."""
@@ -37,11 +45,40 @@ class Due:
         clear: Zones with an ended epoch that is not cleared.
         expired: Oracle requests older than 100 blocks.
         retire: Accounts with auto-retire on that hold GRID and owe import.
+        roll: Accounts whose standing orders wait for the open epoch, and how many orders they had.
     """
 
     clear: tuple[int, ...]
     expired: tuple[bytes, ...]
     retire: tuple[str, ...]
+    roll: tuple[tuple[str, int], ...] = ()
+
+
+def rollable(accounts: Sequence[Account], paused: Collection[int] = ()) -> tuple[tuple[str, int], ...]:
+    """Accounts whose standing orders rest and would be let in, and how many orders they have.
+
+    Args:
+        accounts: As of the block that is looked at.
+        paused: Zones that let nothing in.
+    """
+    return tuple(
+        (account.address, account.order_count)
+        for account in accounts
+        if account.standing == RESTING and account.status == ACTIVE and account.zone not in paused
+    )
+
+
+def batches(roll: Sequence[tuple[str, int]]) -> list[list[str]]:
+    """Accounts of which as many as fit are rolled together, in order."""
+    found: list[list[str]] = []
+    room = 0
+    for address, orders in roll:
+        if orders > room:
+            found.append([])
+            room = ROLL_ORDERS
+        found[-1].append(address)
+        room -= orders
+    return found
 
 
 def retirable(accounts: Sequence[Account], imports: Sequence[Imports]) -> tuple[str, ...]:
@@ -68,6 +105,7 @@ class Keeper:
         zones: Zones to look after.
         keepers: Addresses of all keepers of the market, this one included; nobody else if not given.
         settle_idle: Settle accounts that have not acted since their orders' epoch, in quiet blocks.
+        roll: Roll standing orders into the open epoch.
     """
 
     def __init__(
@@ -78,12 +116,15 @@ class Keeper:
         *,
         keepers: Sequence[str] = (),
         settle_idle: bool = False,
+        roll: bool = True,
     ) -> None:
         self.chain = chain
         self.signer = signer
         self.zones = tuple(zones)
         self.keepers = tuple(keepers)
         self.settle_idle = settle_idle
+        self.roll = roll
+        self._rolled: tuple[int, set[str]] = (-1, set())
         self._first_seen: dict[object, int] = {}
         self._settled_in = -1
 
@@ -97,7 +138,10 @@ class Keeper:
         participants = self.chain.participants(head.number)
         accounts = self.chain.accounts(participants, head.number)
         imports = self.chain.imports(participants, head.number)
-        return Due(self.ended(head), self._expired(head.number), retirable(accounts, imports))
+        paused = {zone for zone in self.zones if self.roll and self.chain.zone(zone, head.number).paused}
+        mine = [account for account in accounts if account.zone in self.zones] if self.roll else []
+        roll = rollable(mine, paused)
+        return Due(self.ended(head), self._expired(head.number), retirable(accounts, imports), roll)
 
     def _expired(self, block: int) -> tuple[bytes, ...]:
         pending = self.chain.view("OracleClient", "pendingRequests", 0, 100, block=block)
@@ -118,6 +162,9 @@ class Keeper:
         due = self.look()
         before = self._before(epoch, head)
         seen: set[object] = {("clear", zone) for zone in due.clear}
+        roll = self._untried(due.roll, epoch)
+        if roll and self._waited("roll", head, before):
+            outcomes += self._roll(roll)
         if due.expired and self._waited(("expired", due.expired[0]), head, before):
             outcomes.append(self._try(Call("OracleClient", "timeOutRequests", (list(due.expired),), label="time out")))
         if due.retire and self._waited("retire", head, before):
@@ -125,8 +172,7 @@ class Keeper:
                 accounts = list(due.retire[start : start + RETIRE_BATCH])
                 outcomes.append(self._try(Call("Metering", "retireFor", (accounts,), label="retire")))
         seen |= {("expired", request) for request in due.expired[:1]}
-        if due.retire:
-            seen.add("retire")
+        seen |= {what for what, found in (("retire", due.retire), ("roll", roll)) if found}
         self._first_seen = {what: block for what, block in self._first_seen.items() if what in seen}
         if self.settle_idle and not seen and head.gas_used * QUIET_SHARE <= head.gas_limit:
             outcomes += self._settle(head, epoch)
@@ -159,13 +205,41 @@ class Keeper:
         """Whether something has been due for so many blocks."""
         return head.number >= self._first_seen.setdefault(what, head.number) + blocks
 
+    def _untried(self, due: Sequence[tuple[str, int]], epoch: int) -> list[tuple[str, int]]:
+        """Accounts that were not rolled in this epoch: one that was skipped waits for its owner, or the next."""
+        if self._rolled[0] != epoch:
+            self._rolled = (epoch, set())
+        return [(address, orders) for address, orders in due if address not in self._rolled[1]]
+
+    def _roll(self, due: Sequence[tuple[str, int]]) -> list[Outcome]:
+        """Rolls standing orders."""
+        outcomes = []
+        for accounts in batches(due):
+            outcome = self._try(Call("Trading", "roll", (accounts,), label="roll"))
+            outcomes.append(outcome)
+            if outcome.error is None:
+                self._rolled[1].update(accounts)
+                self._told(outcome)
+        return outcomes
+
+    def _told(self, outcome: Outcome) -> None:
+        """Counts what a roll did, and says what it did not."""
+        for event in self.chain.decode_logs(outcome.logs):
+            if event.name == "OrdersRolled":
+                metrics.ROLLED.labels("entered").inc(len(unpack_orders(event.args["orders"])))
+            elif event.name == "RollSkipped":
+                metrics.ROLLED.labels("skipped").inc()
+                reason = str(decode_revert(event.args["reason"]))
+                log.warning("not rolled", account=event.args["account"], reason=reason)
+
     def _settle(self, head: Head, epoch: int) -> list[Outcome]:
         """Settles, once an epoch, accounts whose orders ended an epoch ago or more."""
         if self._settled_in == epoch:
             return []
         self._settled_in = epoch
         accounts = self.chain.accounts(self.chain.participants(head.number), head.number)
-        idle = [account.address for account in accounts if account.epoch < epoch - 1]
+        # What rests is settled for all that anybody can see, and by whoever rolls it.
+        idle = [a.address for a in accounts if a.epoch < epoch - 1 and a.standing != RESTING]
         held = self.chain.read([Call("Trading", "ordersOf", (address,)) for address in idle], head.number)
         unsettled = [address for address, orders in zip(idle, held, strict=True) if orders]
         return [

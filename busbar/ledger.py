@@ -6,20 +6,21 @@ sum and account by account, to the unit. Neither asks a contract to calculate an
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from busbar.chain import Account, Chain, Event, Imports, Register
-from busbar.clearing import Fill, LongSide, Result, clear, dust, escrow, fill, histogram, settle
+from busbar.clearing import Fill, LongSide, Result, clear, dust, escrow, fill, histogram, remainder, settle
 from busbar.orders import Order, Side, order_id
 from busbar.readings import meter_id_text
 from busbar.results import AuditCheck
-from busbar.signing import EnteredBundle
+from busbar.signing import EnteredBundle, unpack_orders
 from busbar.units import (
     ENERGY_UNIT_WEI,
     ENERGY_UNITS_PER_WH,
     GRACE_EPOCHS,
     GRID_WEI_PER_WH,
+    MIN_ORDER_WH,
     PERIOD_EPOCHS,
     Money,
 )
@@ -35,6 +36,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("Trading", "BundleEntered"),
     ("Trading", "NonceUsed"),
     ("Trading", "OrderCancelled"),
+    ("Trading", "OrdersRolled"),
     ("Trading", "EpochCleared"),
     ("Metering", "RegisterOpened"),
     ("Metering", "ReadingAccepted"),
@@ -52,13 +54,30 @@ ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 
 @dataclass(slots=True)
 class PlacedOrder:
-    """An order as it was entered; `cancelled` if it was taken back."""
+    """An order as it was entered, or rolled.
+
+    Attributes:
+        account: Whose.
+        order_id: Its id.
+        order: What entered.
+        tx_hash: Transaction that entered it.
+        cancelled: Whether it was taken back while its epoch was open, and so took no part.
+        ended: Whether nothing of it rests any more: it was rolled, or what rested was cancelled.
+    """
 
     account: str
     order_id: int
     order: Order
     tx_hash: str
     cancelled: bool = False
+    ended: bool = False
+
+    def rest(self, result: Result, epochs: int) -> Order | None:
+        """What rests of it some epochs after its own, none of which it was rolled into; None if it has ended."""
+        left_wh = remainder(result, self.order)
+        if self.cancelled or self.ended or self.order.life < epochs or left_wh < MIN_ORDER_WH:
+            return None
+        return replace(self.order, quantity_wh=left_wh)
 
 
 @dataclass(slots=True)
@@ -116,6 +135,17 @@ class Owed(NamedTuple):
     period: int
     interval_end: int
     energy_wh: int
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """What a contract said was left of standing orders, and what the reference leaves of them."""
+
+    epoch: int
+    block: int
+    account: str
+    expected: tuple[Order, ...]
+    found: tuple[Order, ...]
 
 
 @dataclass(slots=True)
@@ -181,6 +211,10 @@ class Ledger:
     """(block, account, Wh) of every retirement and surrender."""
     minted: list[tuple[int, int]] = field(default_factory=list)
     """(block, Wh) of every mint."""
+    continued: list[Continued] = field(default_factory=list)
+    """Every time standing orders were rolled, or cancelled while they rested."""
+    resting: dict[str, int] = field(default_factory=dict)
+    """Accounts of which something rests in the end, and how many orders their newest epoch has."""
 
     @property
     def energy_dust_uwh(self) -> int:
@@ -226,6 +260,15 @@ def rebuild(events: Iterable[Event], money: Money, epoch_of: Callable[[int], int
     return rebuilding.ledger
 
 
+@dataclass(slots=True)
+class _Newest:
+    """An account's orders of the newest epoch in which it has any, by index."""
+
+    zone: int
+    epoch: int
+    orders: list[PlacedOrder] = field(default_factory=list)
+
+
 class _Rebuilding:
     def __init__(self, money: Money, epoch_of: Callable[[int], int]) -> None:
         self.ledger = Ledger()
@@ -233,6 +276,8 @@ class _Rebuilding:
         self.epoch_of = epoch_of
         self.owners: dict[str, str] = {}
         self.parked: dict[int, tuple[str, int, int]] = {}
+        self.newest: dict[str, _Newest] = {}
+        self.results: dict[tuple[int, int], Result] = {}
 
     def apply(self, event: Event) -> None:
         handler = getattr(self, "_on_" + event.name)
@@ -381,17 +426,50 @@ class _Rebuilding:
     def _enter(
         self, event: Event, account: str, epoch: int, zone: int, first_index: int, orders: Sequence[Order]
     ) -> None:
+        if account not in self.newest or self.newest[account].epoch != epoch:
+            self.newest[account] = _Newest(zone, epoch)
         for index, order in enumerate(orders, first_index):
             placed = PlacedOrder(account, order_id(account, epoch, index), order, event.tx_hash)
             self.ledger.epochs[(zone, epoch)].orders.append(placed)
+            self.newest[account].orders.append(placed)
             self._lock(account, order, 1)
 
-    def _on_OrderCancelled(self, _: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
-        wanted = order_id(args["account"], args["epoch"], args["index"])
-        for placed in self.ledger.epochs[(args["zone"], args["epoch"])].orders:
-            if placed.order_id == wanted:
+    def _on_OrdersRolled(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
+        account, zone, epoch = args["account"], args["zone"], args["epoch"]
+        orders = unpack_orders(args["orders"])
+        newest = self.newest[account]
+        expected = tuple(rest.aged(epoch - newest.epoch) for _, rest in self._rests(newest, epoch))
+        for placed in newest.orders:
+            placed.ended = True
+        self.ledger.continued.append(Continued(epoch, event.block, account, expected, orders))
+        # What rested is free again, as everything is once its epoch has ended, and is locked by entering.
+        self._enter(event, account, epoch, zone, 0, orders)
+
+    def _on_OrderCancelled(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
+        account, epoch = args["account"], args["epoch"]
+        wanted, now = order_id(account, epoch, args["index"]), self.epoch_of(event.block)
+        newest = self.newest[account]
+        if now > epoch:
+            rests = self._rests(newest, now)
+            expected = tuple(rest for placed, rest in rests if placed.order_id == wanted)
+            found = (Order.unpack(args["order"]),)
+            self.ledger.continued.append(Continued(now, event.block, account, expected, found))
+        for placed in newest.orders:
+            if placed.order_id == wanted and now > epoch:
+                placed.ended = True
+            elif placed.order_id == wanted:
                 placed.cancelled = True
-                self._lock(args["account"], placed.order, -1)
+                self._lock(account, placed.order, -1)
+
+    def _rests(self, newest: "_Newest", now: int) -> list[tuple[PlacedOrder, Order]]:
+        """What rests in an epoch of an account's newest orders, whose own epoch is over."""
+        if not any(placed.order.life for placed in newest.orders):
+            return []
+        place = (newest.zone, newest.epoch)
+        if place not in self.results:
+            self.results[place] = self.ledger.epochs[place].reference()
+        found = [(placed, placed.rest(self.results[place], now - newest.epoch)) for placed in newest.orders]
+        return [(placed, rest) for placed, rest in found if rest is not None]
 
     def _lock(self, account: str, order: Order, sign: int) -> None:
         book, locked = self.ledger.accounts[account], escrow(order)
@@ -430,6 +508,12 @@ class _Rebuilding:
                 else:
                     book.sold_uwh += filled.energy_units
                     book.earned_units += filled.money_units
+        for account, newest in self.newest.items():
+            rests = self._rests(newest, current_epoch) if newest.epoch < current_epoch else []
+            for _, rest in rests:
+                self._lock(account, rest, 1)
+            if rests:
+                self.ledger.resting[account] = len(newest.orders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -571,6 +655,13 @@ def audit(ledger: Ledger, state: ChainState, money: Money) -> list[AuditCheck]:
             len(cleared),
             "epochs",
             "Price, volume and rationing of each cleared epoch, worked out again from its orders in Python.",
+        ),
+        _equal(
+            "standing orders as the reference leaves them",
+            sum(one.expected == one.found for one in ledger.continued),
+            len(ledger.continued),
+            "times",
+            "What was left of standing orders whenever they were rolled or cancelled, worked out again in Python.",
         ),
         _equal(
             "accounts as the reference settles them",

@@ -39,6 +39,7 @@ ORDERS = Counter("busbar_market_orders", "Orders entered since this process star
 TRADED = Counter("busbar_market_traded_wh", "Energy traded, likewise.")
 TRADES = Counter("busbar_market_epochs_with_trade", "Epochs cleared with trade, likewise.")
 MINTED = Counter("busbar_market_minted_wh", "GRID minted for readings, likewise.")
+ROLLED = Counter("busbar_keeper_rolled", "Standing orders rolled (entered), and accounts not (skipped).", ["result"])
 RETIRED = Counter("busbar_market_retired_wh", "GRID retired or surrendered, likewise.")
 
 BUNDLES = Counter("busbar_relay_bundles", "Signed bundles by what became of them, and why not.", ["result", "reason"])

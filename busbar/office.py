@@ -318,15 +318,19 @@ def _act(chain: "Chain", who: str, calls: "Iterable[Call]") -> None:
                 typer.echo(f"order {order_id(by.address, event.args['epoch'], event.args['firstIndex'])}")
 
 
-def _enter(chain: "Chain", who: str, side: int, tick: int, quantity_wh: int) -> None:
+def _enter(chain: "Chain", who: str, side: int, tick: int, quantity_wh: int, epochs: int, until: int | None) -> None:
     from busbar.chain import create_orders_call
     from busbar.orders import Order, Side
 
-    _act(chain, who, [create_orders_call([Order(Side(side), tick, quantity_wh)])])
+    if until is not None:
+        epochs = until - chain.calendar.epoch_at(chain.head().timestamp)
+    _act(chain, who, [create_orders_call([Order(Side(side), tick, quantity_wh, epochs)])])
 
 
 Tick = Annotated[int, typer.Argument(help="Limit per kWh in ticks, 1 to 1023.")]
 Quantity = Annotated[int, typer.Argument(help="Energy in Wh.")]
+Epochs = Annotated[int, typer.Option("--epochs", help="Epochs it stands beyond this one, 0 to 96.")]
+Until = Annotated[int | None, typer.Option("--until", help="Last epoch in which it stands, instead of --epochs.")]
 AssetName = Annotated[str, typer.Argument(help="energy (GRID) or money (baht).")]
 AmountWei = Annotated[int, typer.Argument(min=1, help="Amount in wei: 1e18 to the kWh, or to the baht.")]
 
@@ -335,26 +339,30 @@ AmountWei = Annotated[int, typer.Argument(min=1, help="Amount in wei: 1e18 to th
 def buy(
     tick: Tick,
     quantity_wh: Quantity,
+    epochs: Epochs = 0,
+    until: Until = None,
     who: Who = "dev:20",
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
     """Bids for energy, at TICK or less."""
-    _enter(_chain(network, url, record), who, 0, tick, quantity_wh)
+    _enter(_chain(network, url, record), who, 0, tick, quantity_wh, epochs, until)
 
 
 @order.command()
 def sell(
     tick: Tick,
     quantity_wh: Quantity,
+    epochs: Epochs = 0,
+    until: Until = None,
     who: Who = "dev:20",
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
     """Offers energy, at TICK or more."""
-    _enter(_chain(network, url, record), who, 1, tick, quantity_wh)
+    _enter(_chain(network, url, record), who, 1, tick, quantity_wh, epochs, until)
 
 
 @app.command()
@@ -365,7 +373,7 @@ def cancel(
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
-    """Cancels an open order."""
+    """Cancels an open order, or what rests of a standing one."""
     from busbar.chain import Call
 
     if not (order_id.isascii() and order_id.isdigit()):

@@ -1,10 +1,10 @@
 """Orders as the contracts see them: a side, a limit and a quantity in 42 bits.
 
-Layout, least significant bit first: quantity in Wh 24 | tick 10 | side 1 | life 7. `life` is reserved for
-standing orders; today every order has it zero. See contracts/libraries/OrderCodec.sol.
+Layout, least significant bit first: quantity in Wh 24 | tick 10 | side 1 | life 7. An order with a life is a standing
+one: it stands for so many epochs beyond its own. See contracts/libraries/OrderCodec.sol.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, Self
 
@@ -12,13 +12,14 @@ from eth_typing import ChecksumAddress
 from eth_utils.address import is_hex_address, to_checksum_address
 
 from busbar import errors
-from busbar.units import MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH, MIN_TICK
+from busbar.units import MAX_LIFE, MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH, MIN_TICK
 
 _TICK_SHIFT: Final = 24
 _SIDE_SHIFT: Final = 34
 _LIFE_SHIFT: Final = 35
 _QUANTITY_MASK: Final = (1 << _TICK_SHIFT) - 1
 _TICK_MASK: Final = (1 << (_SIDE_SHIFT - _TICK_SHIFT)) - 1
+_ORDER_BITS: Final = 42
 
 _INDEX_SHIFT: Final = 160
 _EPOCH_SHIFT: Final = 168
@@ -44,8 +45,10 @@ class Order:
         side: Buy or sell.
         tick: Limit per kWh: a bid pays no more, an ask gets no less.
         quantity_wh: Energy in Wh. A cancelled order is none: see `unpack_stored`.
+        life: Epochs that it stands beyond the one it enters, 0 to 96; in a signed bundle, beyond its first epoch.
 
     Raises:
+        errors.InvalidLife: The life is not within 0..96.
         errors.InvalidTick: The tick is not within 1..1023.
         errors.InvalidQuantity: The quantity is not within 100..10,000,000 Wh.
     """
@@ -53,8 +56,11 @@ class Order:
     side: Side
     tick: int
     quantity_wh: int
+    life: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.life <= MAX_LIFE:
+            raise errors.InvalidLife(self.life)
         if not MIN_TICK <= self.tick <= MAX_TICK:
             raise errors.InvalidTick(self.tick)
         if not MIN_ORDER_WH <= self.quantity_wh <= MAX_ORDER_WH:
@@ -62,29 +68,35 @@ class Order:
 
     def pack(self) -> int:
         """The order as `createOrders` takes it."""
-        return self.side << _SIDE_SHIFT | self.tick << _TICK_SHIFT | self.quantity_wh
+        return self.life << _LIFE_SHIFT | self.side << _SIDE_SHIFT | self.tick << _TICK_SHIFT | self.quantity_wh
+
+    def aged(self, epochs: int) -> "Order":
+        """The same order some epochs later: its life is that much shorter, but not below 0."""
+        return replace(self, life=max(0, self.life - epochs))
 
     @classmethod
     def unpack(cls, word: int) -> Self:
         """The order behind an encoded one.
 
         Raises:
-            errors.InvalidOrder: Bits beyond side, tick and quantity are set.
+            errors.InvalidOrder: It has more than 42 bits.
+            errors.InvalidLife: As for the order itself.
             errors.InvalidTick: As for the order itself.
             errors.InvalidQuantity: As for the order itself; so for a cancelled one.
         """
-        if word >> _LIFE_SHIFT:
+        if word >> _ORDER_BITS:
             raise errors.InvalidOrder(word)
-        return cls(Side(word >> _SIDE_SHIFT), word >> _TICK_SHIFT & _TICK_MASK, word & _QUANTITY_MASK)
+        side, tick = Side(word >> _SIDE_SHIFT & 1), word >> _TICK_SHIFT & _TICK_MASK
+        return cls(side, tick, word & _QUANTITY_MASK, word >> _LIFE_SHIFT)
 
 
 def unpack_stored(word: int) -> Order | None:
     """The order behind a stored one, or None if it is cancelled: then its quantity is 0.
 
     Raises:
-        errors.InvalidOrder: Bits beyond side, tick and quantity are set.
+        errors.BusbarError: As for `Order.unpack`.
     """
-    cancelled = not word >> _LIFE_SHIFT and not word & _QUANTITY_MASK
+    cancelled = not word >> _ORDER_BITS and not word & _QUANTITY_MASK
     return None if cancelled else Order.unpack(word)
 
 

@@ -23,6 +23,7 @@ from limits.strategies import MovingWindowRateLimiter
 
 from busbar import errors, metrics
 from busbar.chain import (
+    RESTING,
     ROLL_GAS,
     TRANSACTION_GAS_CAP,
     Account,
@@ -36,6 +37,7 @@ from busbar.chain import (
     decode_revert,
     enter_bundles_call,
 )
+from busbar.orders import Order
 from busbar.outbox import Item, KeyConflictError, Outbox, State
 from busbar.signing import MAX_BATCH_BYTES, Bundle, EnteredBundle, SignedBundle, pack_batch
 
@@ -311,6 +313,7 @@ class Relay:
         self.outbox = outbox
         self._parsed: dict[str, Waiting] = {}
         self._scale = 1.0
+        self._resting: dict[str, int] = {}
         self._batch_gas = BATCH_GAS
         self._forgot_in = -1
 
@@ -341,7 +344,7 @@ class Relay:
 
     def _gas(self, entry: Waiting) -> float:
         wallet = WALLET_GAS + BYTE_GAS * len(entry.signed.signature) if entry.wallet else 0
-        return self._scale * _guess(entry) + wallet
+        return self._scale * _guess(entry) + wallet + ORDER_GAS * self._resting.get(entry.account, 0)
 
     def _share(self, entry: Waiting) -> float:
         return max(self._gas(entry) / self._batch_gas, entry.signed.packed_bytes / MAX_BATCH_BYTES)
@@ -363,6 +366,8 @@ class Relay:
     def _sifted(self, entries: Sequence[Waiting], head: Head) -> tuple[list[Waiting], list[tuple[Waiting, int]]]:
         """Notes which of these have entered; gives those whose nonce is free, and those lost with the lowest free."""
         accounts = _accounts(self.chain, (entry.bundle.account for entry in entries), head)
+        # Entering rolls an account's standing orders first: that needs gas, and is nothing a bundle needs by itself.
+        self._resting = {a: held.order_count for a, held in accounts.items() if held.standing == RESTING}
         alive: list[Waiting] = []
         used: list[Waiting] = []
         for entry in entries:
@@ -384,7 +389,11 @@ class Relay:
             by_place = {(bundle.account.lower(), bundle.nonce): (bundle, event) for bundle, event in told}
             for entry in page:
                 bundle, event = by_place.get((entry.account, entry.bundle.nonce), (None, None))
-                if bundle is not None and event is not None and bundle.orders == entry.bundle.orders:
+                if (
+                    bundle is not None
+                    and event is not None
+                    and bundle.orders == _as_entered(entry.bundle, bundle.epoch)
+                ):
                     self._entered([(entry, bundle, event)])
                     found.add(entry.key)
         return found
@@ -420,7 +429,7 @@ class Relay:
             return
         pairs = [(batch, outcome) for batch, outcome in zip(batches, outcomes, strict=True) if outcome.ok]
         guessed = sum(_guess(entry) for batch, _ in pairs for entry in batch)
-        if guessed:
+        if guessed and not any(entry.account in self._resting for batch, _ in pairs for entry in batch):
             self._scale = sum(outcome.gas_used for _, outcome in pairs) / guessed
 
     def _note(self, batch: Sequence[Waiting], outcome: Outcome) -> None:
@@ -468,6 +477,11 @@ def _accounts(chain: Chain, addresses: Iterable[str], head: Head) -> dict[str, A
     """Accounts by address in lower case."""
     unique = sorted({address.lower() for address in addresses})
     return {account.address: account for account in chain.accounts(unique, head.number)}
+
+
+def _as_entered(bundle: Bundle, epoch: int) -> tuple[Order, ...]:
+    """A bundle's orders as an event tells them: their life counts from the epoch they entered."""
+    return tuple(order.aged(epoch - bundle.first_epoch) for order in bundle.orders)
 
 
 def _guess(entry: Waiting) -> int:

@@ -67,6 +67,7 @@ class KeeperSettings(_Table):
 
     account: str = Field("dev:5", description="market maker: a keystore's name or path, or dev:N")
     zones: list[Annotated[int, Field(ge=1, le=255)]] = Field([1], min_length=1, description="zones to look after")
+    roll: bool = Field(True, description="roll standing orders into the open epoch")
     settle_idle: bool = Field(False, description="settle accounts that have not acted, in quiet blocks")
     metrics_port: Port = Field(0, description="port of its metrics; 0: none")
 

@@ -31,7 +31,7 @@ SIGNATURE_BYTES: Final = 64
 _DOMAIN_TYPE: Final = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 _NAME: Final = "Busbar Trading"
 _VERSION: Final = "1"
-_ORDER_TYPE: Final = "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh)"
+_ORDER_TYPE: Final = "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh,uint32 untilEpoch)"
 _ORDERS_TYPE: Final = (
     "Orders(address account,uint8 zone,uint8 source,uint32 nonce,uint32 firstEpoch,uint32 lastEpoch,Order[] orders)"
 )
@@ -89,7 +89,8 @@ class Bundle:
         nonce: 0 to `LAST_NONCE`; entering makes this one and every lower one worthless.
         first_epoch: First epoch in which they may enter.
         last_epoch: Last one.
-        orders: 1 to 100.
+        orders: 1 to 100. The life of each counts from `first_epoch`: what is signed is its last epoch. An order that
+            would have ended before the epoch it enters trades in that one all the same.
 
     Raises:
         InvalidMessage: The account is no address, or a number does not fit.
@@ -112,6 +113,8 @@ class Bundle:
         _require_number("lastEpoch", self.last_epoch, 2**32 - 1)
         if not self.orders:
             raise errors.NoOrders
+        for order in self.orders:
+            _require_number("untilEpoch", self.first_epoch + order.life, 2**32 - 1)
         if len(self.orders) > MAX_ORDERS:
             raise errors.TooManyOrders(self.account, len(self.orders))
 
@@ -123,7 +126,14 @@ class Bundle:
     def struct_hash(self) -> bytes:
         """The message's hash without its domain."""
         orders = b"".join(
-            keccak(_ORDER_HASH + _ACTION_HASHES[o.side] + _word(o.quantity_wh) + _word(o.tick)) for o in self.orders
+            keccak(
+                _ORDER_HASH
+                + _ACTION_HASHES[o.side]
+                + _word(o.quantity_wh)
+                + _word(o.tick)
+                + _word(self.first_epoch + o.life)
+            )
+            for o in self.orders
         )
         numbers = (self.zone, _ANY_SOURCE, self.nonce, self.first_epoch, self.last_epoch)
         return keccak(
@@ -139,7 +149,7 @@ class Bundle:
             "nonce": self.nonce,
             "firstEpoch": self.first_epoch,
             "lastEpoch": self.last_epoch,
-            "orders": [_order_fields(order) for order in self.orders],
+            "orders": [_order_fields(order) | {"untilEpoch": self.first_epoch + order.life} for order in self.orders],
         }
 
     @classmethod
@@ -151,14 +161,20 @@ class Bundle:
             errors.BusbarError: As for the bundle and its orders.
         """
         try:
+            first_epoch = fields["firstEpoch"]
             orders = tuple(
-                Order(_SIDES[entry["action"]], entry["limitTicksPerKWh"], entry["energyWh"])
+                Order(
+                    _SIDES[entry["action"]],
+                    entry["limitTicksPerKWh"],
+                    entry["energyWh"],
+                    _life(first_epoch, entry["untilEpoch"]),
+                )
                 for entry in fields["orders"]
             )
             if fields["source"] != _ANY_SOURCE:
                 raise InvalidMessage(f"source: must be {_ANY_SOURCE}, not {fields['source']}")
             account, zone, nonce = fields["account"], fields["zone"], fields["nonce"]
-            return cls(account, zone, nonce, fields["firstEpoch"], fields["lastEpoch"], orders)
+            return cls(account, zone, nonce, first_epoch, fields["lastEpoch"], orders)
         except (KeyError, TypeError) as problem:
             raise InvalidMessage(f"the message is none: {problem}") from None
 
@@ -187,7 +203,8 @@ class CancelOrder:
         account: Whose order, and who signs.
         epoch: Epoch it was entered in.
         index: Its place among the account's orders of that epoch.
-        order: The order itself: if another one stands there, nothing is cancelled.
+        order: The order itself: if another one stands there, nothing is cancelled. Once its epoch is over, less may be
+            left of a standing order than this names; its life is not part of the message.
     """
 
     account: str
@@ -341,19 +358,27 @@ class EnteredBundle:
             errors.InvalidOrder: What it tells cannot have entered.
         """
         if "placed" in args:
-            place, packed = args["placed"] >> 48, [args["placed"] & _ORDER_MASK]
+            place, orders = args["placed"] >> 48, unpack_orders((args["placed"] & _ORDER_MASK).to_bytes(6, "big"))
         else:
-            data = args["orders"]
-            place = args["place"]
-            packed = [int.from_bytes(data[i : i + 6], "big") for i in range(0, len(data), 6)]
+            place, orders = args["place"], unpack_orders(args["orders"])
         return cls(
             args["account"],
             place >> 48,
             place >> 40 & 255,
             place >> 32 & 255,
             place & 2**32 - 1,
-            tuple(map(Order.unpack, packed)),
+            orders,
         )
+
+
+def unpack_orders(packed: bytes) -> tuple[Order, ...]:
+    """Orders as events tell them, six bytes each.
+
+    Raises:
+        errors.BusbarError: As for `Order.unpack`.
+    """
+    words = (packed[i : i + _ORDER_BYTES] for i in range(0, len(packed), _ORDER_BYTES))
+    return tuple(Order.unpack(int.from_bytes(word, "big")) for word in words)
 
 
 def pack_batch(bundles: Sequence[SignedBundle]) -> bytes:
@@ -461,6 +486,13 @@ def _members(kind: str) -> tuple[str, list[dict[str, str]]]:
     name, members = kind.rstrip(")").split("(")
     pairs = (member.split(" ") for member in members.split(","))
     return name, [{"name": field, "type": type_} for type_, field in pairs]
+
+
+def _life(first_epoch: int, until_epoch: int) -> int:
+    """How long an order of a bundle stands, by its last epoch."""
+    if until_epoch < first_epoch:
+        raise InvalidMessage(f"untilEpoch: {until_epoch} lies before the first epoch, {first_epoch}")
+    return until_epoch - first_epoch
 
 
 def _order_fields(order: Order) -> dict[str, Any]:

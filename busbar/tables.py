@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-LAYOUT = 2
+LAYOUT = 3
 """Number of this arrangement of tables. It grows with every change: an index of another one is made again."""
 
 EXACT_DIGITS = 78
@@ -211,10 +211,15 @@ orders = Table(
     Column("side", Integer, nullable=False),  # 0 bid, 1 ask
     Column("tick", Integer, nullable=False),
     Column("quantity_wh", BigInteger, nullable=False),
-    Column("nonce", BigInteger),  # of the signed message it came in; null if its account sent it
+    Column("life", Integer, nullable=False),  # epochs it stands beyond its own; 0 for an order of one epoch
+    Column("nonce", BigInteger),  # of the signed message it came in; null if its account sent it, or it was rolled
+    Column("rolled", Boolean, nullable=False),  # whether it was left of earlier orders, and rolled into its epoch
     *_born(),
     Column("cancelled_block", BigInteger),
     Column("cancelled_tx", HASH),
+    Column("ended_block", BigInteger),  # of a standing order that rested: where that ended before it expired
+    Column("ended_tx", HASH),
+    Column("ended", String(9)),  # rolled or cancelled
     Index("orders_of_zone", "zone", "epoch"),
     Index("orders_of_account", "account", "epoch"),
 )
@@ -328,6 +333,7 @@ FROM_CHAIN: tuple[Table, ...] = tuple(table for table in metadata.sorted_tables 
 
 LATER: tuple[tuple[Table, str, tuple[str, ...]], ...] = (
     (orders, "cancelled_block", ("cancelled_tx",)),
+    (orders, "ended_block", ("ended_tx", "ended")),
     (parked, "decided_block", ("decided_tx", "released")),
     (requests, "done_block", ("done_tx", "fulfilled", "data")),
 )

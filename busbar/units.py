@@ -36,6 +36,8 @@ MAX_ORDER_WH: Final = 10_000_000
 """Largest order."""
 MAX_ORDERS: Final = 100
 """Orders per participant and epoch, cancelled ones included."""
+MAX_LIFE: Final = 96
+"""Most epochs that a standing order stands beyond the one it enters."""
 MAX_METERS: Final = 10
 """Meters per participant."""
 PERIOD_EPOCHS: Final = 96

@@ -11,6 +11,7 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {StorageSlot} from "@openzeppelin/contracts/utils/StorageSlot.sol";
 
+import {Auction} from "./Auction.sol";
 import {IGridToken} from "./interfaces/IGridToken.sol";
 import {ITrading} from "./interfaces/ITrading.sol";
 import {Accounts} from "./libraries/Accounts.sol";
@@ -19,6 +20,7 @@ import {BundleCodec} from "./libraries/BundleCodec.sol";
 import {Clearing} from "./libraries/Clearing.sol";
 import {Messages} from "./libraries/Messages.sol";
 import {OrderCodec} from "./libraries/OrderCodec.sol";
+import {Standing} from "./libraries/Standing.sol";
 import {Zones} from "./libraries/Zones.sol";
 
 /// @title Trading
@@ -39,12 +41,17 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
     uint256 public constant MAX_ORDER_WH = 10_000_000;
     /// @notice Orders per participant and epoch, cancelled ones included.
     uint256 public constant MAX_ORDERS = 100;
+    /// @notice Most epochs that an order stands beyond the one it enters: a day of quarter hours.
+    uint256 public constant MAX_LIFE = 96;
     /// @notice Bytes of bundles in one call: about 950 of a single order, or 140 of a hundred, at the edge of what a
     ///         transaction holds (EIP-7825).
     uint256 public constant MAX_BATCH_BYTES = 98_304;
     /// @notice Gas that a contract wallet may use to check a signature.
     uint256 public constant WALLET_GAS = 100_000;
 
+    /// @dev Of the EIP-712 domain.
+    string private constant _NAME = "Busbar Trading";
+    string private constant _VERSION = "1";
     /// @dev GRID wei in a micro-Wh: 1e18 wei = 1 kWh = 1e9 micro-Wh.
     uint256 private constant _ENERGY_UNIT_WEI = 1e9;
     /// @dev GRID wei in a Wh.
@@ -104,7 +111,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         uint256 genesis_,
         uint256 epochSeconds_,
         uint256 cancelCutoffSeconds_
-    ) AccessManaged(authority) EIP712("Busbar Trading", "1") {
+    ) AccessManaged(authority) EIP712(_NAME, _VERSION) {
         if (gridToken_ == address(0) || quoteToken_ == address(0)) revert ZeroAddress();
         // 1 kWh = 1e9 micro-Wh, and half a tick: [R1]
         if (tickWei_ == 0 || tickWei_ % 2e9 != 0) revert TickNotRepresentable(tickWei_);
@@ -217,10 +224,16 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         Zones.Zone memory zone = _rolled(zoneId, epoch);
         if (zone.paused) revert ZonePaused(uint8(zoneId));
         bytes memory refusal;
+        bool changed = false;
+        if (_mustRoll(word, epoch)) {
+            (word, changed, refusal) = _roll(account, zone, epoch);
+            _revertIf(refusal);
+        }
         (word, refusal) = _admit(account, word, zone, Clearing.unpack(zone.result), epoch, orders);
         _revertIf(refusal);
         uint256 firstIndex = Accounts.countOf(word);
-        if (_count(zone, epoch, _counted(firstIndex, orders.length))) _zones[zoneId] = zone.pack();
+        if (_count(zone, epoch, _counted(firstIndex, orders.length))) changed = true;
+        if (changed) _zones[zoneId] = zone.pack();
         _revertIf(_place(account, word, _books[zoneId], epoch, orders));
         emit OrdersEntered(account, epoch, uint8(zoneId), uint8(firstIndex), orders);
         return orderIdOf(account, epoch, firstIndex);
@@ -259,15 +272,17 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
                 uint256 counted = _counted(count, orders.length);
                 if (counted != 0 && zone.orderCap != 0 && _countedBefore(zone, epoch) + counted > zone.orderCap) {
                     uint256 zoneId = Accounts.zoneOf(word);
-                    return (word, abi.encodeWithSelector(EpochFull.selector, zoneId, epoch, zone.orderCap));
+                    return (word, _refusal(EpochFull.selector, zoneId, epoch, zone.orderCap));
                 }
             }
             // At most 100 orders of 2**55 units each: no sum overflows.
             uint256 energyNeeded = 0;
             uint256 moneyNeeded = 0;
+            uint256 all = 0;
             for (uint256 i = 0; i < orders.length; ++i) {
                 uint256 order = OrderCodec.at(orders, i);
-                if (!OrderCodec.isValid(order, MIN_ORDER_WH, MAX_ORDER_WH)) return (word, _invalid(order));
+                if (!OrderCodec.isValid(order, MIN_ORDER_WH, MAX_ORDER_WH, MAX_LIFE)) return (word, _invalid(order));
+                all |= order;
                 (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
                 (uint256 energy, uint256 money) = Clearing.escrow(side, tick, quantityWh);
                 energyNeeded += energy;
@@ -277,6 +292,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
             if (energyNeeded > free) return (word, _insufficient(account, Asset.Energy, free, energyNeeded));
             free = Accounts.moneyOf(word);
             if (moneyNeeded > free) return (word, _insufficient(account, Asset.Money, free, moneyNeeded));
+            if (OrderCodec.life(all) != 0) word = Accounts.withStanding(word);
             return (Accounts.minus(word, energyNeeded, moneyNeeded), refusal);
         }
     }
@@ -285,9 +301,11 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
     function _invalid(uint256 order) private pure returns (bytes memory) {
         // slither-disable-next-line unused-return -- any side is valid
         (, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
-        if (OrderCodec.life(order) != 0) return abi.encodeWithSelector(InvalidOrder.selector, order);
-        if (tick == 0) return abi.encodeWithSelector(InvalidTick.selector, tick);
-        return abi.encodeWithSelector(InvalidQuantity.selector, quantityWh);
+        if (order > OrderCodec.MASK) return _refusal(InvalidOrder.selector, order);
+        uint256 life = OrderCodec.life(order);
+        if (life > MAX_LIFE) return _refusal(InvalidLife.selector, life);
+        if (tick == 0) return _refusal(InvalidTick.selector, tick);
+        return _refusal(InvalidQuantity.selector, quantityWh);
     }
 
     function _insufficient(
@@ -340,7 +358,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
                 uint256 overfull = zoneBook.add(epoch, side, tick, quantityWh);
                 if (overfull != 0) {
                     _takeBack(zoneBook, orders, i);
-                    return abi.encodeWithSelector(TickFull.selector, side, tick, overfull);
+                    return _refusal(TickFull.selector, side, tick, overfull);
                 }
             }
             if (count == 0) word = Accounts.withFirst(word, orders[0]);
@@ -377,6 +395,16 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
             (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(OrderCodec.at(orders, i));
             zoneBook.remove(side, tick, quantityWh);
         }
+    }
+
+    // An error as it is returned, and reported or reverted with later. Every one of ours has words only.
+
+    function _refusal(bytes4 selector, uint256 a) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(selector, a);
+    }
+
+    function _refusal(bytes4 selector, uint256 a, uint256 b, uint256 c) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(selector, a, b, c);
     }
 
     function _revertIf(bytes memory refusal) private pure {
@@ -463,8 +491,8 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         uint256 end;
     }
 
-    /// @dev The short way for what most of a batch is: a bundle of one order, its account's first of the epoch, with at
-    ///      most one order to settle, which the newest result settles. Enters such bundles up to the first that is
+    /// @dev The short way for what most of a batch is: a bundle of one order for one epoch, its account's first there, with
+    ///      nothing that stands and at most one order to settle, which the newest result settles. Enters such bundles up to the first that is
     ///      another, or cannot enter: of that, nothing is done, and `_enterBundle` decides, which is the readable twin
     ///      of this. A test sends the same bundles both ways.
     /// @param start Where in calldata the first stands.
@@ -492,7 +520,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
                             (quantityWh - MIN_ORDER_WH) |
                             (MAX_ORDER_WH - quantityWh) |
                             (tick - 1);
-                    other = OrderCodec.life(order) | Accounts.isNotActiveIn(word, batch.zoneId);
+                    other = OrderCodec.life(order) | Accounts.isNotPlainIn(word, batch.zoneId);
                     if ((below >> 255) | other != 0) return start;
                     uint256 count = Accounts.countOf(word);
                     if (count != 0) {
@@ -529,7 +557,8 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         }
     }
 
-    /// @dev Enters a bundle, or returns the error that says why not, having changed nothing.
+    /// @dev Enters a bundle, or returns the error that says why not, having changed nothing but that the account's
+    ///      standing orders were rolled, which anyone may do at any time.
     function _enterBundle(
         Batch memory batch,
         bytes calldata bundles,
@@ -549,8 +578,11 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
             batch.orders
         );
         if (!_isSigned(account, Accounts.walletOf(word), digest, bundle.signatureOf(bundles))) {
-            return abi.encodeWithSelector(BadSignature.selector, account);
+            return _refusal(BadSignature.selector, uint160(account));
         }
+        // Signed was how long they stand from the first epoch on; stored is how long from this one on.
+        bool aged = Accounts.standingOf(word) != Accounts.NONE && batch.epoch != bundle.firstEpoch;
+        if (aged) Standing.roll(batch.orders, batch.epoch - bundle.firstEpoch);
         uint256 firstIndex = Accounts.countOf(word);
         uint256 place = (batch.epoch << 48) | (batch.zoneId << 40) | (firstIndex << 32) | bundle.nonce;
         unchecked {
@@ -561,6 +593,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         uint256 added = batch.orders.length;
         if (_count(batch.zone, batch.epoch, _counted(firstIndex, added))) batch.zoneChanged = true;
         if (added == 1) emit SignedOrderEntered(account, (place << 48) | batch.orders[0]);
+        else if (aged) emit BundleEntered(account, place, OrderCodec.toBytes(batch.orders));
         else emit BundleEntered(account, place, bundle.ordersOf(bundles, added));
     }
 
@@ -569,26 +602,32 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         Batch memory batch,
         BundleCodec.Bundle memory bundle,
         uint256 word
-    ) private view returns (uint256, bytes memory refusal) {
+    ) private returns (uint256, bytes memory refusal) {
         address account = bundle.account;
         uint256 status = Accounts.statusOf(word);
         if (status != Accounts.ACTIVE) {
             bytes4 why = status == Accounts.UNKNOWN ? NotRegistered.selector : AccountSuspended.selector;
-            return (word, abi.encodeWithSelector(why, account));
+            return (word, _refusal(why, uint160(account)));
         }
         uint256 zoneId = Accounts.zoneOf(word);
         if (zoneId != batch.zoneId) {
-            return (word, abi.encodeWithSelector(OtherZone.selector, account, zoneId, batch.zoneId));
+            return (word, _refusal(OtherZone.selector, uint160(account), zoneId, batch.zoneId));
         }
         (uint256 first, uint256 last) = (bundle.firstEpoch, bundle.lastEpoch);
         if (batch.epoch < first || batch.epoch > last) {
-            return (word, abi.encodeWithSelector(OutsideEpochs.selector, batch.epoch, first, last));
+            return (word, _refusal(OutsideEpochs.selector, batch.epoch, first, last));
         }
         (uint256 nonce, uint256 lowest) = (bundle.nonce, Accounts.nonceOf(word));
         if (!_isUsable(nonce, lowest)) {
-            return (word, abi.encodeWithSelector(InvalidNonce.selector, account, nonce, lowest));
+            return (word, _refusal(InvalidNonce.selector, uint160(account), nonce, lowest));
         }
         if (batch.orders.length == 0) return (word, abi.encodeWithSelector(NoOrders.selector));
+        if (_mustRoll(word, batch.epoch)) {
+            bool changed;
+            (word, changed, refusal) = _roll(account, batch.zone, batch.epoch);
+            if (changed) batch.zoneChanged = true;
+            if (refusal.length != 0) return (word, refusal);
+        }
         return _admit(account, word, batch.zone, batch.newest, batch.epoch, batch.orders);
     }
 
@@ -696,21 +735,34 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         _cancel(orderId, account, a, order);
     }
 
-    /// @dev Cancels an open order, if it is the `expected` one.
+    /// @dev Cancels an order that is open, or what rests of one, if it is the `expected` one.
     function _cancel(uint256 orderId, address account, Accounts.Account memory a, uint256 expected) private {
         uint256 index = (orderId >> 160) & 255;
         uint256 epoch = orderId >> 168;
-        // An open order's epoch is the zone's newest: the book's words are live and nothing waits to be cleared.
-        if (epoch != currentEpoch() || a.epoch != epoch || index >= a.count) revert OrderNotOpen(orderId);
-        if (block.timestamp + cancelCutoffSeconds >= genesis + (epoch + 1) * epochSeconds) {
+        bool open = epoch == currentEpoch();
+        // What stands on of an ended epoch, if anything, comes to rest first.
+        if (!open && a.epoch == epoch && a.standing != Accounts.NONE) (a, ) = _settled(account);
+        if ((!open && a.standing != Accounts.RESTING) || a.epoch != epoch || index >= a.count) {
+            revert OrderNotOpen(orderId);
+        }
+        if (open && block.timestamp + cancelCutoffSeconds >= genesis + (epoch + 1) * epochSeconds) {
             revert CancelClosed(orderId, cancelCutoffSeconds);
         }
         uint256 order = _takeOrder(account, a, index);
         (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
         if (quantityWh == 0) revert OrderNotOpen(orderId);
-        if (expected != _ANY_ORDER && expected != order) revert OtherOrder(orderId, uint48(order), uint48(expected));
+        if (expected != _ANY_ORDER) {
+            // Some of it may have traded since it was signed for, once its epoch is over.
+            // slither-disable-next-line unused-return -- side and tick are compared as they lie
+            (, , uint256 expectedWh) = OrderCodec.unpack(expected);
+            bool fits = open ? quantityWh == expectedWh : quantityWh <= expectedWh;
+            if (!fits || !OrderCodec.isAlike(order, expected)) {
+                revert OtherOrder(orderId, uint48(order), uint48(expected));
+            }
+        }
 
-        _books[a.zone].remove(side, tick, quantityWh);
+        // An open order's epoch is the zone's newest: the book's words are live and nothing waits to be cleared.
+        if (open) _books[a.zone].remove(side, tick, quantityWh);
         (uint256 energy, uint256 money) = Clearing.escrow(side, tick, quantityWh);
         a.energy += energy;
         a.money += money;
@@ -745,12 +797,11 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
     function _rolled(uint256 zoneId, uint256 epoch) private returns (Zones.Zone memory zone) {
         zone = Zones.unpack(_zones[zoneId]);
         if (!zone.isDue(epoch)) return zone;
-        Clearing.Result memory result = _books[zoneId].clear(zone.epoch);
-        uint256 word = Clearing.pack(result);
+        uint256 word = Auction.clear(_books[zoneId], zone.epoch);
         if (word != 0) _results[_key(zoneId, zone.epoch)] = word;
         (zone.result, zone.resultEpoch, zone.cleared) = (word, zone.epoch, true);
         _zones[zoneId] = zone.pack();
-        emit EpochCleared(uint8(zoneId), zone.epoch, _toView(result));
+        emit EpochCleared(uint8(zoneId), zone.epoch, _toView(word));
     }
 
     // ------------------------------------------------------------------- settle
@@ -768,6 +819,10 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         a = Accounts.unpack(_accounts[account]);
         uint256 epoch = currentEpoch();
         if (a.count == 0 || a.epoch >= epoch) return (a, false);
+        if (a.standing != Accounts.NONE) {
+            Standing.Rest memory rest = _rest(account, a.pack(), epoch);
+            return (Accounts.unpack(rest.account), true);
+        }
         Zones.Zone memory zone = _rolled(a.zone, epoch);
         uint256 result = a.epoch == zone.resultEpoch ? zone.result : _results[_key(a.zone, a.epoch)];
         (uint256 energy, uint256 money) = _proceeds(account, a.first, a.count, Clearing.unpack(result));
@@ -806,10 +861,87 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         }
     }
 
-    function _orderAt(address account, Accounts.Account memory a, uint256 index) private view returns (uint256) {
-        if (index == 0) return a.first;
-        uint256 word = _furtherOrders[account][(index - 1) / OrderCodec.PER_WORD];
-        return (word >> (((index - 1) % OrderCodec.PER_WORD) * OrderCodec.BITS)) & OrderCodec.MASK;
+    // --------------------------------------------------------------------- roll
+
+    /// @inheritdoc ITrading
+    function roll(address[] calldata accounts) external returns (uint256 rolled) {
+        uint256 epoch = currentEpoch();
+        uint256 free;
+        assembly ("memory-safe") {
+            free := mload(0x40)
+        }
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            address account = accounts[i];
+            uint256 word = _accounts[account];
+            if (!_mustRoll(word, epoch)) continue;
+            uint256 zoneId = Accounts.zoneOf(word);
+            Zones.Zone memory zone = _rolled(zoneId, epoch);
+            bool changed;
+            bytes memory refusal;
+            (word, changed, refusal) = _roll(account, zone, epoch);
+            if (changed) _zones[zoneId] = zone.pack();
+            if (refusal.length != 0) emit RollSkipped(account, refusal);
+            else if (Accounts.countOf(word) != 0) ++rolled;
+            // As in enterBundles.
+            assembly ("memory-safe") {
+                mstore(0x40, free)
+            }
+        }
+    }
+
+    /// @dev Whether standing orders of an ended epoch wait to be rolled, or to be settled for good.
+    function _mustRoll(uint256 word, uint256 epoch) private pure returns (bool) {
+        return Accounts.standingOf(word) != Accounts.NONE && Accounts.epochOf(word) != epoch;
+    }
+
+    /// @dev Settles an account that must roll, stores it, and enters what is left of its standing orders into `epoch`;
+    ///      or returns the error that says why they do not enter: then they rest.
+    /// @param zone The account's, with its ended epoch cleared.
+    /// @return word The account word, stored.
+    /// @return changed Whether the caller must store the zone.
+    function _roll(
+        address account,
+        Zones.Zone memory zone,
+        uint256 epoch
+    ) private returns (uint256 word, bool changed, bytes memory refusal) {
+        Standing.Rest memory rest = _rest(account, _accounts[account], epoch);
+        word = rest.account;
+        _accounts[account] = word;
+        if (Accounts.countOf(word) == 0) return (word, false, refusal);
+        uint256 zoneId = Accounts.zoneOf(word);
+        if (Accounts.statusOf(word) != Accounts.ACTIVE) {
+            return (word, false, _refusal(AccountSuspended.selector, uint160(account)));
+        }
+        if (zone.paused) return (word, false, _refusal(ZonePaused.selector, zoneId));
+        uint48[] memory orders = rest.orders;
+        Standing.roll(orders, epoch - Accounts.epochOf(word));
+        // As if their escrow were free again: entering locks it once more. With no orders no result is needed.
+        uint256 fresh = Accounts.withEpoch(Accounts.plus(word, rest.energyEscrow, rest.moneyEscrow), epoch);
+        (fresh, refusal) = _admit(account, fresh, zone, Clearing.unpack(0), epoch, orders);
+        if (refusal.length == 0) refusal = _place(account, fresh, _books[zoneId], epoch, orders);
+        if (refusal.length != 0) return (word, false, refusal);
+        changed = _count(zone, epoch, _counted(0, orders.length));
+        emit OrdersRolled(account, epoch, uint8(zoneId), OrderCodec.toBytes(orders));
+        return (_accounts[account], changed, refusal);
+    }
+
+    /// @dev Settles an account that must roll: what is left of its standing orders rests in their places. The caller
+    ///      stores the account word.
+    function _rest(address account, uint256 word, uint256 epoch) private returns (Standing.Rest memory rest) {
+        (uint256 zoneId, uint256 ended) = (Accounts.zoneOf(word), Accounts.epochOf(word));
+        _rolled(zoneId, epoch);
+        rest = _settle(account, word, _results[_key(zoneId, ended)], epoch);
+        if (rest.tooSmall != 0) emit StandingOrdersEnded(account, ended, uint8(zoneId), uint128(rest.tooSmall));
+        if (Accounts.countOf(rest.account) > 1) _storeFurther(account, 0, rest.orders);
+    }
+
+    function _settle(
+        address account,
+        uint256 word,
+        uint256 result,
+        uint256 epoch
+    ) private view returns (Standing.Rest memory) {
+        return Auction.settle(_furtherOrders[account], word, result, epoch, MIN_ORDER_WH);
     }
 
     // ----------------------------------------------------------------- withdraw
@@ -944,9 +1076,35 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
 
     // -------------------------------------------------------------------- views
 
+    /// @notice What signed messages are signed for: name, version, chain and contract (ERC-5267).
+    /// @dev OpenZeppelin's says the same, by way of the storage that names of 32 bytes and more would take.
+    function eip712Domain()
+        public
+        view
+        override
+        returns (
+            bytes1 fields,
+            string memory name,
+            string memory version,
+            uint256 chainId,
+            address verifyingContract,
+            bytes32 salt,
+            uint256[] memory extensions
+        )
+    {
+        return (hex"0f", _NAME, _VERSION, block.chainid, address(this), bytes32(0), new uint256[](0));
+    }
+
     /// @inheritdoc ITrading
-    function currentEpoch() public view returns (uint256) {
-        return (block.timestamp - genesis) / epochSeconds;
+    function currentEpoch() public view returns (uint256 epoch) {
+        (uint256 from, uint256 length) = (genesis, epochSeconds);
+        // Neither can go wrong, see the constructor. By way of memory, so that the compiler finds it too long to be put
+        // wherever it is used.
+        assembly ("memory-safe") {
+            mstore(0, timestamp())
+            mstore(0x20, sub(mload(0), from))
+            epoch := div(mload(0x20), length)
+        }
     }
 
     /// @inheritdoc ITrading
@@ -966,20 +1124,15 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
     function _accountView(address account, uint256 epoch) private view returns (AccountView memory v) {
         Accounts.Account memory a = Accounts.unpack(_accounts[account]);
         if (a.count != 0) {
-            if (a.epoch < epoch) {
-                (uint256 energy, uint256 money) = _proceeds(account, a.first, a.count, _resultOf(a.zone, a.epoch));
-                (a.energy, a.money, a.count) = (a.energy + energy, a.money + money, 0);
-            } else {
-                // Without a trade the proceeds are the escrow itself.
-                // slither-disable-next-line uninitialized-local -- memory starts at zero, which is the result without trade
-                Clearing.Result memory none;
-                (v.energyEscrow, v.moneyEscrow) = _proceeds(account, a.first, a.count, none);
-            }
+            Standing.Rest memory rest = _restNow(account, epoch);
+            (v.energyEscrow, v.moneyEscrow) = (rest.energyEscrow, rest.moneyEscrow);
+            if (a.epoch < epoch) a = Accounts.unpack(rest.account);
         }
         v.status = uint8(a.status);
         v.zone = uint8(a.zone);
         v.epoch = uint32(a.epoch);
         v.orderCount = uint8(a.count);
+        v.standing = uint8(a.standing);
         v.nonce = uint32(a.nonce);
         v.energyFree = a.energy;
         v.moneyFree = a.money;
@@ -987,17 +1140,31 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc ITrading
     function ordersOf(address account) external view returns (OrderView[] memory orders) {
-        Accounts.Account memory a = Accounts.unpack(_accounts[account]);
-        orders = new OrderView[](a.count);
-        for (uint256 i = 0; i < a.count; ++i) {
-            (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(_orderAt(account, a, i));
+        uint256 word = _accounts[account];
+        (uint256 epoch, uint256 now_) = (Accounts.epochOf(word), currentEpoch());
+        bool rests = _mustRoll(word, now_);
+        // In their own epoch orders are as they are stored.
+        Standing.Rest memory rest = _restNow(account, rests ? now_ : epoch);
+        if (rests && Accounts.countOf(rest.account) == 0) return orders;
+        uint48[] memory stored = rest.orders;
+        orders = new OrderView[](stored.length);
+        for (uint256 i = 0; i < stored.length; ++i) {
+            (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(stored[i]);
             orders[i] = OrderView(
-                orderIdOf(account, a.epoch, i),
+                orderIdOf(account, epoch, i),
                 side == OrderCodec.BID,
                 uint16(tick),
-                uint32(quantityWh)
+                uint32(quantityWh),
+                uint32(epoch + OrderCodec.life(stored[i]))
             );
         }
+    }
+
+    /// @dev What settling an account now would give.
+    function _restNow(address account, uint256 epoch) private view returns (Standing.Rest memory) {
+        uint256 word = _accounts[account];
+        uint256 ended = Accounts.epochOf(word);
+        return _settle(account, word, ended == epoch ? 0 : _resultOf(Accounts.zoneOf(word), ended), epoch);
     }
 
     /// @inheritdoc ITrading
@@ -1018,7 +1185,7 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc ITrading
     function indicativeResult(uint8 zone) external view returns (EpochResult memory) {
-        return _toView(_books[zone].clear(currentEpoch()));
+        return _toView(Auction.clear(_books[zone], currentEpoch()));
     }
 
     /// @inheritdoc ITrading
@@ -1039,10 +1206,10 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
     }
 
     /// @dev Result of an ended epoch; one that waits to be cleared is worked out from the book.
-    function _resultOf(uint256 zoneId, uint256 epoch) private view returns (Clearing.Result memory r) {
+    function _resultOf(uint256 zoneId, uint256 epoch) private view returns (uint256 result) {
         Zones.Zone memory zone = Zones.unpack(_zones[zoneId]);
-        if (zone.epoch == epoch && zone.isDue(currentEpoch())) return _books[zoneId].clear(epoch);
-        return Clearing.unpack(_results[_key(zoneId, epoch)]);
+        if (zone.epoch == epoch && zone.isDue(currentEpoch())) return Auction.clear(_books[zoneId], epoch);
+        return _results[_key(zoneId, epoch)];
     }
 
     // ------------------------------------------------------------------ helpers
@@ -1080,7 +1247,8 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         if (quantityWh < MIN_ORDER_WH || quantityWh > MAX_ORDER_WH) revert InvalidQuantity(quantityWh);
     }
 
-    function _toView(Clearing.Result memory r) private pure returns (EpochResult memory v) {
+    function _toView(uint256 result) private pure returns (EpochResult memory v) {
+        Clearing.Result memory r = Clearing.unpack(result);
         v.price2 = uint16(r.lower + r.upper);
         v.lowerTick = uint16(r.lower);
         v.upperTick = uint16(r.upper);

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor
 
-from busbar.clearing import Balance, Fill, LongSide, Result, clear_orders, dust, escrow, fill, settle
+from busbar.clearing import Balance, Fill, LongSide, Result, clear_orders, dust, escrow, fill, remainder, settle
 from busbar.orders import Order, Side
 from busbar.units import ENERGY_UNITS_PER_WH, MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH
 from tests.pure import brute
@@ -85,6 +85,7 @@ def judged(book: Book) -> Counter[str]:
         bid = order.side is Side.BID
         rounded = (floor(energy), ceil(energy * price2)) if bid else (ceil(energy), floor(energy * price2))
         assert fill(result, order) == Fill(*rounded)
+        assert remainder(result, order) == floor(order.quantity_wh - share_wh)
     return Counter(
         {
             "books": 1,

@@ -15,7 +15,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from pyrevm import EVM, BlockEnv
 
-from busbar.chain import decode_revert, load_artifact
+from busbar.chain import decode_revert, linked, load_artifact
 from busbar.clearing import Balance, LongSide, Result
 from busbar.orders import Order, order_id
 from busbar.units import ENERGY_UNITS_PER_WH, GRID_WEI_PER_WH, SATANG_WEI, Money
@@ -59,6 +59,7 @@ class Revm:
         authority = self._deploy("Authority", ("address",), (REGULATOR,))
         grid = self._deploy("GridToken", ("address",), (authority,))
         baht = self._deploy("BahtToken", ("address",), (authority,))
+        self._deploy("Auction", (), ())
         types = ("address",) * 3 + ("uint256",) * 4
         self._deploy("Trading", types, (authority, grid, baht, SATANG_WEI, GENESIS, EPOCH_SECONDS, 0))
         self.send(REGULATOR, "Trading", "openZone", ZONE, 0)
@@ -108,7 +109,7 @@ class Revm:
     def held(self, accounts: Sequence[str]) -> list[Held]:
         return [
             Held(Balance(energy, money), Balance(locked_energy, locked_money))
-            for *_, energy, money, locked_energy, locked_money in self.view("Trading", "accountsOf", list(accounts))
+            for *_, energy, money, locked_energy, locked_money, _ in self.view("Trading", "accountsOf", list(accounts))
         ]
 
     def result(self, epoch: int) -> Result:
@@ -158,7 +159,7 @@ class Revm:
         return values[0] if len(values) == 1 else values
 
     def _deploy(self, name: str, types: Sequence[str], args: Sequence[object]) -> str:
-        code = bytes.fromhex(load_artifact(name)["bytecode"][2:]) + encode(types, args)
+        code = bytes.fromhex(linked(load_artifact(name), self.addresses)[2:]) + encode(types, args)
         self.addresses[name] = to_checksum_address(self.evm.deploy(REGULATOR, code))
         return self.addresses[name]
 

@@ -84,6 +84,10 @@ def order_shape(here: View, row: Mapping[str, Any]) -> OrderShape:
         money_units=row["money_units"] or 0,
         price2=(row["price2"] or 0) if status in ("filled", "partial") else 0,
         cancel_tx=row["cancelled_tx"],
+        until_epoch=row["epoch"] + row["life"],
+        rolled=row["rolled"],
+        ended=row["ended"],
+        ended_tx=row["ended_tx"],
         **{
             name: row[name]
             for name in ("account", "zone", "epoch", "index", "tick", "quantity_wh", "nonce", "tx_hash", "clear_tx")

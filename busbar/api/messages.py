@@ -21,6 +21,9 @@ class OrderWish(Request):
     side: Literal["buy", "sell"]
     tick: int = Field(ge=MIN_TICK, le=MAX_TICK, strict=True, description="Limit per kWh")
     quantity_wh: int = Field(ge=MIN_ORDER_WH, le=MAX_ORDER_WH, strict=True)
+    until_epoch: Epoch | None = Field(
+        None, description="Last epoch in which it may trade, if it shall stand beyond the first: at most 96 later"
+    )
 
 
 class OrdersWish(Request):
@@ -88,6 +91,7 @@ class OrderMessage(Request):
     action: Literal["buy", "sell"]
     energyWh: Number  # noqa: N815
     limitTicksPerKWh: Number  # noqa: N815
+    untilEpoch: Number  # noqa: N815
 
 
 class OrdersMessage(Request):

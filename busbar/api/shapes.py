@@ -104,14 +104,24 @@ class OrderShape(Shape):
     side: Literal["buy", "sell"]
     tick: int
     quantity_wh: int
-    nonce: int | None = Field(description="Of the signed message it came in; null if its account sent it")
-    status: Literal["open", "waiting", "cancelled", "filled", "partial", "unfilled"]
+    until_epoch: int = Field(description="Last epoch in which it may trade")
+    rolled: bool = Field(description="Whether it is what was left of an earlier order")
+    nonce: int | None = Field(
+        description="Of the signed message it came in; null if its account sent it, or it was rolled"
+    )
+    status: Literal["open", "waiting", "cancelled", "filled", "partial", "unfilled"] = Field(
+        description="In its epoch: of a standing order, `ended` tells what came of the rest"
+    )
     energy_uwh: Wide
     money_units: Wide
     price2: int
     tx_hash: str
     cancel_tx: str | None
     clear_tx: str | None
+    ended: Literal["rolled", "cancelled"] | None = Field(
+        description="What became of the rest of a standing order; null while it rests, or once it has filled or expired"
+    )
+    ended_tx: str | None
 
 
 class TickVolume(Shape):

@@ -7,7 +7,15 @@ from fastapi import APIRouter
 
 from busbar.api.accounts import ASSETS
 from busbar.api.context import Node
-from busbar.api.messages import CancelOrderWish, CancelUpToWish, OrdersWish, ToSign, TypedData, WithdrawWish
+from busbar.api.messages import (
+    CancelOrderWish,
+    CancelUpToWish,
+    OrdersWish,
+    OrderWish,
+    ToSign,
+    TypedData,
+    WithdrawWish,
+)
 from busbar.api.problems import Problem
 from busbar.chain import Account, Chain
 from busbar.orders import Order, OrderId, Side
@@ -49,10 +57,15 @@ def orders(chain: Node, body: OrdersWish) -> ToSign:
     first = body.first_epoch
     if first is None:
         first = chain.calendar.epoch_at(chain.head().timestamp)
-    wanted = tuple(Order(Side.BID if o.side == "buy" else Side.ASK, o.tick, o.quantity_wh) for o in body.orders)
+    wanted = tuple(_order(wish, first) for wish in body.orders)
     nonce = account.nonce if body.nonce is None else body.nonce
     last = first + 1 if body.last_epoch is None else body.last_epoch
     return _to_sign(chain, Bundle(body.account, account.zone, nonce, first, last, wanted))
+
+
+def _order(wish: OrderWish, first_epoch: int) -> Order:
+    life = 0 if wish.until_epoch is None else wish.until_epoch - first_epoch
+    return Order(Side.BID if wish.side == "buy" else Side.ASK, wish.tick, wish.quantity_wh, life)
 
 
 @router.post("/cancel-order")

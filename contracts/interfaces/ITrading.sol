@@ -38,7 +38,7 @@ interface ITrading {
         uint8 zone;
         /// Epoch of the newest orders; meaningful if `orderCount` > 0.
         uint32 epoch;
-        /// Orders of the open epoch, cancelled ones included; 0 once they are settled.
+        /// Orders of that epoch, cancelled ones included, while it is open or something of them rests; 0 otherwise.
         uint8 orderCount;
         /// Lowest nonce a signed message may still use.
         uint32 nonce;
@@ -46,10 +46,13 @@ interface ITrading {
         uint256 energyFree;
         /// Free money in money units.
         uint256 moneyFree;
-        /// Energy locked in open asks, in micro-Wh.
+        /// Energy locked in open or resting asks, in micro-Wh.
         uint256 energyEscrow;
-        /// Money locked in open bids, in money units.
+        /// Money locked in open or resting bids, in money units.
         uint256 moneyEscrow;
+        /// Of the newest orders: 0 none stands longer than its epoch, 1 one was entered so, 2 the epoch is over and what is
+        /// left of them rests, to be rolled.
+        uint8 standing;
     }
 
     /// @notice One order of an account's newest order epoch.
@@ -57,8 +60,10 @@ interface ITrading {
         uint256 id;
         bool isBuy;
         uint16 tick;
-        /// 0 if cancelled.
+        /// What is left of it; 0 if that is nothing, or if it is cancelled.
         uint32 quantityWh;
+        /// Last epoch in which it may trade.
+        uint32 untilEpoch;
     }
 
     /// @notice Outcome of an epoch; all zero if nothing traded.
@@ -116,7 +121,18 @@ interface ITrading {
     event NonceUsed(address indexed account, uint32 nonce);
     /// @notice The account is a contract whose word on signatures counts, or no longer is one.
     event ContractWalletSet(address indexed account, bool enabled);
-    /// @notice An open order was cancelled and its escrow is free; `order` is as it was entered.
+    /// @notice What was left of an account's standing orders entered an epoch, under ids of that epoch, from index 0 on.
+    /// @param orders Six bytes an order, each as in OrderCodec; in the order of their earlier ids, dead ones left out.
+    event OrdersRolled(address indexed account, uint256 indexed epoch, uint8 zone, bytes orders);
+    /// @notice Standing orders were not rolled and rest as they did.
+    /// @param reason The error, with its values, that entering orders would have been refused with.
+    event RollSkipped(address indexed account, bytes reason);
+    /// @notice Standing orders ended because less than the smallest order was left of each; their escrow is free. It says so
+    ///         when an account is settled before they would have expired; no balance depends on it.
+    /// @param indices A bit for each: 1 << its index in the epoch.
+    event StandingOrdersEnded(address indexed account, uint256 indexed epoch, uint8 zone, uint128 indices);
+    /// @notice An order was cancelled and its escrow is free; `order` is what stood there: as it was entered while its
+    ///         epoch is open, what was left of it while it rests.
     event OrderCancelled(address indexed account, uint256 indexed epoch, uint8 zone, uint8 index, uint48 order);
     /// @notice An epoch was cleared. With `volumeWh` = 0 nothing traded and there is no price.
     event EpochCleared(uint8 indexed zone, uint256 indexed epoch, EpochResult result);
@@ -142,7 +158,8 @@ interface ITrading {
     error ZonePaused(uint8 zone);
     /// @notice The cap is too large; 0 means none.
     error InvalidOrderCap(uint256 orderCap, uint256 maximum);
-    /// @notice A zone moves only without orders in the open epoch, cancelled ones included: wait for its end.
+    /// @notice A zone moves only without orders in the open epoch, cancelled ones included, and without standing ones: wait
+    ///         for their end, or cancel what rests.
     error UnsettledOrders(address account, uint256 epoch);
     /// @notice The amount is not a whole number of accounting units of `unitWei`; nothing is ever rounded away.
     error InexactAmount(Asset asset, uint256 amountWei, uint256 unitWei);
@@ -158,7 +175,9 @@ interface ITrading {
     error InvalidTick(uint256 tick);
     /// @notice Orders run from 100 Wh to 10,000,000 Wh.
     error InvalidQuantity(uint256 quantityWh);
-    /// @notice Bits are set that no order of today has.
+    /// @notice An order stands at most 96 epochs beyond the one it enters.
+    error InvalidLife(uint256 life);
+    /// @notice Bits are set that no order has.
     error InvalidOrder(uint256 order);
     /// @notice A participant has at most 100 orders an epoch, cancelled ones included.
     error TooManyOrders(address account, uint256 count);
@@ -183,7 +202,7 @@ interface ITrading {
     error TickFull(uint256 side, uint256 tick, uint256 volumeWh);
     /// @notice The order is of another account.
     error NotOrderOwner(uint256 orderId, address account);
-    /// @notice The order does not exist, is cancelled, or its epoch has ended.
+    /// @notice The order does not exist, is cancelled, or its epoch has ended and nothing of it rests under this id.
     error OrderNotOpen(uint256 orderId);
     /// @notice Cancelling closes `cutoffSeconds` before the epoch's end.
     error CancelClosed(uint256 orderId, uint256 cutoffSeconds);
@@ -248,7 +267,8 @@ interface ITrading {
     function createBuyOrder(uint16 tick, uint32 quantityWh) external returns (uint256 orderId);
 
     /// @notice Enters several orders, all or none.
-    /// @param orders As in OrderCodec: quantityWh | tick << 24 | side << 34 (0 bid, 1 ask).
+    /// @param orders As in OrderCodec: quantityWh | tick << 24 | side << 34 (0 bid, 1 ask) | life << 35. An order with a
+    ///        life stands on for so many further epochs, at most 96, if it is rolled: see `roll`.
     /// @return firstOrderId Id of the first; the others follow by index.
     function createOrders(uint48[] calldata orders) external returns (uint256 firstOrderId);
 
@@ -279,10 +299,12 @@ interface ITrading {
 
     /// @notice As `cancelOrder`, relayed: the account signed `CancelOrder`, which names the order and what is in it. An id
     ///         stands for one order for ever, so the message can be used once and needs no nonce.
-    /// @param order What stands under the id, as in OrderCodec.
+    /// @param order What was signed, as in OrderCodec; its life is not looked at. While the order's epoch is open it must be
+    ///        what stands under the id; afterwards less may be left, since some of it may have traded meanwhile.
     function cancelOrderFor(uint256 orderId, uint48 order, bytes calldata signature) external;
 
-    /// @notice Cancels an open order; its volume leaves the book and its escrow is free at once.
+    /// @notice Cancels an open order, or what rests of a standing one; its volume leaves the book, if it is in it, and its
+    ///         escrow is free at once. The cut-off concerns open orders only.
     function cancelOrder(uint256 orderId) external;
 
     /// @notice Clears the zone's ended epoch. Market makers only; anyone else reaches the same by acting.
@@ -290,6 +312,15 @@ interface ITrading {
 
     /// @notice Settles accounts now. Nobody needs it; it changes no balance that the views show.
     function settle(address[] calldata accounts) external;
+
+    /// @notice Enters what is left of the accounts' standing orders into the current epoch, as orders of that epoch with new
+    ///         ids. Anyone may do so for anyone, any number of times: once an epoch it has an effect.
+    /// @dev An account's orders enter all or none, under the rules of entering: limits, cap, pause, status. Those that may
+    ///      not enter are skipped (RollSkipped) and rest; no account disturbs another. Accounts without standing orders of
+    ///      an ended epoch are left alone. The account's own entering, direct or signed, rolls first, and is refused if
+    ///      that is. An epoch in which nobody rolls is missed.
+    /// @return rolled Accounts whose orders entered.
+    function roll(address[] calldata accounts) external returns (uint256 rolled);
 
     /// @notice Registry: sets status and zone.
     function setAccount(address account, uint8 status, uint8 zone) external;
@@ -344,7 +375,8 @@ interface ITrading {
     /// @notice Accounts as if settled now.
     function accountsOf(address[] calldata accounts) external view returns (AccountView[] memory);
 
-    /// @notice The account's orders that are open, or ended but not yet settled.
+    /// @notice The account's orders that are open, or ended but not yet settled; of standing orders of an ended epoch, what
+    ///         rests, or would if they were settled now.
     function ordersOf(address account) external view returns (OrderView[] memory);
 
     /// @notice Id of an order: epoch << 168 | index << 160 | account.

@@ -12,7 +12,7 @@ pragma solidity 0.8.35;
 ///      | 4     | firstEpoch | first epoch it may enter                                              |
 ///      | 4     | lastEpoch  | last one                                                              |
 ///      | 1     | count      | orders, 0 to 127; highest bit: a length precedes the signature        |
-///      | 6 x n | orders     | each as in OrderCodec                                                 |
+///      | 6 x n | orders     | each as in OrderCodec, its life counted from firstEpoch               |
 ///      | 0, 2  | length     | bytes of the signature, if the highest bit of count is set            |
 ///      | 64, l | signature  | r, and s with the parity in the highest bit (EIP-2098); or what a contract wallet takes |
 ///

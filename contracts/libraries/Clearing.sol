@@ -120,6 +120,25 @@ library Clearing {
         }
     }
 
+    /// @notice What an order has left after its epoch, in whole Wh: what stands on if it is a standing one.
+    /// @dev [R9] `settle` of the same order gave `energy` and `money`, and what is left can always be locked out of
+    ///      these again: it is a quotient of them, rounded down, and so its escrow is not more.
+    /// @return restWh Whole Wh; 0 if it filled wholly.
+    function remainder(
+        uint256 side,
+        uint256 tick,
+        uint256 quantityWh,
+        uint256 energy,
+        uint256 money
+    ) internal pure returns (uint256 restWh) {
+        unchecked {
+            if (side == OrderCodec.ASK) return energy / ENERGY_UNITS_PER_WH;
+            // A bid filled wholly has back what it saved on its limit, and nothing of it is left.
+            if (energy == quantityWh * ENERGY_UNITS_PER_WH) return 0;
+            return money / (ENERGY_UNITS_PER_WH * 2 * tick);
+        }
+    }
+
     function _ceilDiv(uint256 x, uint256 y) private pure returns (uint256) {
         unchecked {
             return (x + y - 1) / y;

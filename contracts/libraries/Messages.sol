@@ -9,11 +9,11 @@ pragma solidity 0.8.35;
 ///      tests/solidity/MessagesTwin.sol. A test holds the two together.
 library Messages {
     bytes32 private constant _ORDER_TYPEHASH = keccak256(
-        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh)"
+        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh,uint32 untilEpoch)"
     );
     bytes32 private constant _ORDERS_TYPEHASH = keccak256(
         "Orders(address account,uint8 zone,uint8 source,uint32 nonce,uint32 firstEpoch,uint32 lastEpoch,Order[] orders)"
-        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh)"
+        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh,uint32 untilEpoch)"
     );
     bytes32 private constant _CANCEL_ORDER_TYPEHASH = keccak256(
         "CancelOrder(address account,uint32 epoch,uint8 index,string action,uint32 energyWh,uint16 limitTicksPerKWh)"
@@ -42,7 +42,7 @@ library Messages {
         uint256 lastEpoch,
         uint48[] memory orders
     ) internal pure returns (bytes32 digest) {
-        bytes32 ordersHash = hashOrders(orders);
+        bytes32 ordersHash = hashOrders(orders, firstEpoch);
         bytes32 typehash = _ORDERS_TYPEHASH;
         assembly ("memory-safe") {
             let struct_ := mload(0x40)
@@ -63,7 +63,7 @@ library Messages {
     }
 
     /// @notice Memory in which the messages of bundles of one order are filled in, with what they have in common.
-    /// @dev Order: typehash, action, energyWh, tick (4 words). Bundle: typehash, account, zone, source, nonce, first
+    /// @dev Order: typehash, action, energyWh, tick, last epoch (5 words). Bundle: typehash, account, zone, source, nonce, first
     ///      epoch, last epoch, hash of orders (8 words). Then the two bytes 0x1901, domain and struct hash.
     /// @param domain Domain separator.
     /// @return form Where it begins.
@@ -71,13 +71,13 @@ library Messages {
         (bytes32 orderTypehash, bytes32 typehash) = (_ORDER_TYPEHASH, _ORDERS_TYPEHASH);
         assembly ("memory-safe") {
             form := mload(0x40)
-            mstore(0x40, add(form, 0x200))
+            mstore(0x40, add(form, 0x220))
             mstore(form, orderTypehash)
-            mstore(add(form, 0x80), typehash)
-            mstore(add(form, 0xc0), zone)
-            mstore(add(form, 0xe0), _ANY_SOURCE)
-            mstore(add(form, 0x180), hex"1901")
-            mstore(add(form, 0x182), domain)
+            mstore(add(form, 0xa0), typehash)
+            mstore(add(form, 0xe0), zone)
+            mstore(add(form, 0x100), _ANY_SOURCE)
+            mstore(add(form, 0x1a0), hex"1901")
+            mstore(add(form, 0x1a2), domain)
         }
     }
 
@@ -104,19 +104,22 @@ library Messages {
             mstore(add(form, 0x20), action)
             mstore(add(form, 0x40), quantityWh)
             mstore(add(form, 0x60), tick)
-            mstore(0, keccak256(form, 0x80))
-            mstore(add(form, 0x160), keccak256(0, 0x20))
+            // It trades in the epoch it enters, and what is signed for that is the first it may enter.
+            let firstEpoch := and(shr(32, head), 0xffffffff)
+            mstore(add(form, 0x80), firstEpoch)
+            mstore(0, keccak256(form, 0xa0))
+            mstore(add(form, 0x180), keccak256(0, 0x20))
             let account := shr(96, head)
-            mstore(add(form, 0xa0), account)
-            mstore(add(form, 0x100), and(shr(64, head), 0xffffffff))
-            mstore(add(form, 0x120), and(shr(32, head), 0xffffffff))
-            mstore(add(form, 0x140), and(head, 0xffffffff))
-            mstore(add(form, 0x1a2), keccak256(add(form, 0x80), 0x100))
+            mstore(add(form, 0xc0), account)
+            mstore(add(form, 0x120), and(shr(64, head), 0xffffffff))
+            mstore(add(form, 0x140), firstEpoch)
+            mstore(add(form, 0x160), and(head, 0xffffffff))
+            mstore(add(form, 0x1c2), keccak256(add(form, 0xa0), 0x100))
             let vs := calldataload(add(start, 71))
             let s := and(vs, 0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff)
             // Behind the form: what the precompile takes. Without an answer it returns nothing.
             let input := mload(0x40)
-            mstore(input, keccak256(add(form, 0x180), 0x42))
+            mstore(input, keccak256(add(form, 0x1a0), 0x42))
             mstore(add(input, 0x20), add(shr(255, vs), 27))
             mstore(add(input, 0x40), calldataload(add(start, 39)))
             mstore(add(input, 0x60), s)
@@ -129,21 +132,25 @@ library Messages {
     }
 
     /// @notice Hash of the array of orders in a bundle.
-    /// @param orders Valid orders as in OrderCodec: what is hashed is side, quantity and tick, which is all there is.
-    function hashOrders(uint48[] memory orders) internal pure returns (bytes32 hash) {
+    /// @param orders Valid orders as in OrderCodec: side, quantity, tick and life, and all four are hashed.
+    /// @param firstEpoch The epoch from which their life counts: what is signed is the last epoch of each.
+    function hashOrders(uint48[] memory orders, uint256 firstEpoch) internal pure returns (bytes32 hash) {
         (bytes32 typehash, bytes32 buy, bytes32 sell) = (_ORDER_TYPEHASH, _BUY, _SELL);
         assembly ("memory-safe") {
             let count := mload(orders)
-            // One order as a struct, four words used again and again, and behind it the hashes of all.
+            // One order as a struct, five words used again and again, and behind it the hashes of all.
             let struct_ := mload(0x40)
-            let hashes := add(struct_, 0x80)
+            let hashes := add(struct_, 0xa0)
             mstore(struct_, typehash)
+            let from := add(orders, 0x20)
+            let last := add(from, shl(5, count))
             for {
-                let i := 0
-            } lt(i, count) {
-                i := add(i, 1)
+                let to := hashes
+            } lt(from, last) {
+                from := add(from, 0x20)
+                to := add(to, 0x20)
             } {
-                let order := mload(add(add(orders, 0x20), shl(5, i)))
+                let order := mload(from)
                 let action := buy
                 if and(shr(34, order), 1) {
                     action := sell
@@ -151,7 +158,8 @@ library Messages {
                 mstore(add(struct_, 0x20), action)
                 mstore(add(struct_, 0x40), and(order, 0xffffff))
                 mstore(add(struct_, 0x60), and(shr(24, order), 0x3ff))
-                mstore(add(hashes, shl(5, i)), keccak256(struct_, 0x80))
+                mstore(add(struct_, 0x80), add(firstEpoch, shr(35, order)))
+                mstore(to, keccak256(struct_, 0xa0))
             }
             hash := keccak256(hashes, shl(5, count))
         }

@@ -10,10 +10,10 @@ pragma solidity 0.8.35;
 ///      | 24   | quantityWh | energy in Wh; 0 once the order is cancelled                    |
 ///      | 10   | tick       | limit price in ticks per kWh, 1..1023                          |
 ///      | 1    | side       | 0 bid (buy), 1 ask (sell)                                      |
-///      | 7    | life       | epochs a standing order still lives; 0 = this epoch only       |
+///      | 7    | life       | epochs it stands beyond its own, 0..96; 0 = its own only       |
 ///
-///      24 + 10 + 1 + 7 = 42 bits. Six orders fill 252 bits of a storage word. `life` is reserved: every
-///      entry point of today refuses an order in which it is not zero.
+///      24 + 10 + 1 + 7 = 42 bits. Six orders fill 252 bits of a storage word. Its own epoch is the one it is
+///      entered or rolled into; in a signed bundle, the bundle's first (see Messages).
 library OrderCodec {
     /// @notice Side of an order that buys energy.
     uint256 internal constant BID = 0;
@@ -32,6 +32,8 @@ library OrderCodec {
     uint256 private constant _TICK_MASK = (1 << 10) - 1;
     uint256 private constant _SIDE_SHIFT = 34;
     uint256 private constant _LIFE_SHIFT = 35;
+    /// @dev Side, tick and quantity.
+    uint256 private constant _BODY_MASK = (1 << _LIFE_SHIFT) - 1;
 
     /// @notice Encodes an order for one epoch.
     /// @dev The caller has checked the ranges: a value too wide would spill into its neighbour.
@@ -52,7 +54,7 @@ library OrderCodec {
         side = (order >> _SIDE_SHIFT) & 1;
     }
 
-    /// @notice Epochs a standing order still lives, and every bit above it; 0 for an order of one epoch.
+    /// @notice Epochs an order stands beyond its own, and every bit above that.
     function life(uint256 order) internal pure returns (uint256) {
         return order >> _LIFE_SHIFT;
     }
@@ -64,14 +66,54 @@ library OrderCodec {
         }
     }
 
-    /// @notice Whether an order of one epoch has a tick of 1..1023 and a quantity within the two limits.
-    function isValid(uint256 order, uint256 minimumWh, uint256 maximumWh) internal pure returns (bool) {
+    /// @notice Puts an order in a list, by an index that the caller knows to be in it.
+    function put(uint48[] memory orders, uint256 index, uint256 order) internal pure {
+        assembly ("memory-safe") {
+            mstore(add(add(orders, 0x20), shl(5, index)), order)
+        }
+    }
+
+    /// @notice Whether an order has a tick of 1..1023, a quantity within the two limits and a life within its own.
+    function isValid(
+        uint256 order,
+        uint256 minimumWh,
+        uint256 maximumWh,
+        uint256 maximumLife
+    ) internal pure returns (bool) {
         unchecked {
             // One comparison for two limits: below the lower one the difference is huge.
             return
-                order >> _LIFE_SHIFT == 0 &&
+                order >> _LIFE_SHIFT <= maximumLife &&
                 (order >> _QUANTITY_BITS) & _TICK_MASK != 0 &&
                 (order & _QUANTITY_MASK) - minimumWh <= maximumWh - minimumWh;
+        }
+    }
+
+    /// @notice The same order some epochs later: its life is that much shorter, but not below 0.
+    function aged(uint256 order, uint256 epochs) internal pure returns (uint256) {
+        unchecked {
+            uint256 left = order >> _LIFE_SHIFT;
+            left = left > epochs ? left - epochs : 0;
+            return (order & _BODY_MASK) | (left << _LIFE_SHIFT);
+        }
+    }
+
+    /// @notice Whether two orders are alike but for quantity and life.
+    function isAlike(uint256 order, uint256 other) internal pure returns (bool) {
+        return (order ^ other) & (_BODY_MASK ^ _QUANTITY_MASK) == 0;
+    }
+
+    /// @notice Orders as events tell them: six bytes each.
+    function toBytes(uint48[] memory orders) internal pure returns (bytes memory packed) {
+        unchecked {
+            packed = new bytes(6 * orders.length);
+            for (uint256 i = 0; i < orders.length; ++i) {
+                uint256 order = at(orders, i);
+                assembly ("memory-safe") {
+                    // 32 bytes, 26 of which the next one overwrites; behind the last one memory is free.
+                    mstore(add(add(packed, 0x20), mul(i, 6)), shl(208, order))
+                }
+            }
         }
     }
 

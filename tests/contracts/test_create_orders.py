@@ -68,7 +68,13 @@ def test_create_orders__quantity_out_of_range_among_several__reverts(market, act
         _raw(market, actors.consumer, bid(300, 1_000).pack(), (300 << 24) | energy_wh)
 
 
-@pytest.mark.parametrize("bits", [LIFE_BIT, LIFE_BIT << 6, 1 << 42, 1 << 47])
+@pytest.mark.parametrize("life", [97, 127])
+def test_create_orders__stands_longer_than_a_day__reverts(market, actors, life):
+    with reverts(errors.InvalidLife, life=life):
+        _raw(market, actors.consumer, bid(300, 1_000).pack() | life * LIFE_BIT)
+
+
+@pytest.mark.parametrize("bits", [1 << 42, 1 << 47])
 def test_create_orders__bits_no_order_has__reverts(market, actors, bits):
     word = bid(300, 1_000).pack() | bits
     with reverts(errors.InvalidOrder, order=word):

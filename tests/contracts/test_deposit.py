@@ -11,7 +11,7 @@ from busbar.units import GRID_WEI_PER_WH
 from tests.market import BAHT, ENERGY, MONEY, reverts
 
 MONEY_UNIT_WEI = 5 * 10**6
-MAX_MONEY_UNITS = 2**76 - 1
+MAX_MONEY_UNITS = 2**75 - 1
 MAX_ENERGY_UWH = 2**60 - 1
 
 

@@ -135,7 +135,7 @@ def test_enter_bundles__one_beyond_100_of_the_epoch__is_skipped(market, actors):
         (0 << 24 | 1_000, errors.InvalidTick, {"tick": 0}),
         (300 << 24 | 99, errors.InvalidQuantity, {"quantityWh": 99}),
         (300 << 24 | 10_000_001, errors.InvalidQuantity, {"quantityWh": 10_000_001}),
-        (1 << 35 | 300 << 24 | 1_000, errors.InvalidOrder, {"order": 1 << 35 | 300 << 24 | 1_000}),
+        (97 << 35 | 300 << 24 | 1_000, errors.InvalidLife, {"life": 97}),
         (1 << 47 | 300 << 24 | 1_000, errors.InvalidOrder, {"order": 1 << 47 | 300 << 24 | 1_000}),
     ],
 )

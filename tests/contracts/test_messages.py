@@ -15,7 +15,7 @@ from tests.pure.test_signing import DOMAIN, bundles
 
 DEPLOYER = "0x" + "01" * 20
 DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-ORDERS = "(address,uint8,uint8,uint32,uint32,uint32,(string,uint32,uint16)[])"
+ORDERS = "(address,uint8,uint8,uint32,uint32,uint32,(string,uint32,uint16,uint32)[])"
 
 
 @cache
@@ -42,7 +42,10 @@ def domain_separator():
 def test_digest_bundle__any_bundle__is_what_its_readable_twin_and_python_say(bundle):
     head = (bundle.account, bundle.zone)
     numbers = (bundle.nonce, bundle.first_epoch, bundle.last_epoch)
-    orders = [("sell" if o.side is Side.ASK else "buy", o.quantity_wh, o.tick) for o in bundle.orders]
+    orders = [
+        ("sell" if o.side is Side.ASK else "buy", o.quantity_wh, o.tick, bundle.first_epoch + o.life)
+        for o in bundle.orders
+    ]
     readable = ask_twin(f"readable(bytes32,{ORDERS})", (domain_separator(), (*head, 0, *numbers, orders)))
     packed = [order.pack() for order in bundle.orders]
     shipped = ask_twin(

@@ -8,22 +8,22 @@ import {Proof} from "./Proof.sol";
 
 /// @title AccountsProof
 contract AccountsProof is Proof {
-    uint256 private constant _ENERGY_FIELD = ((1 << 60) - 1) << 76;
+    uint256 private constant _ENERGY_FIELD = ((1 << 60) - 1) << 75;
 
     /// @notice Every field in its range comes out of the word as it went in: no field reaches into another.
     function check_packThenUnpack__is_identity(Accounts.Account memory a) external pure {
         CHEATS.assume(a.money <= Accounts.MAX_MONEY && a.energy <= Accounts.MAX_ENERGY);
         CHEATS.assume(a.first < 1 << 42 && a.epoch <= Accounts.MAX_EPOCH && a.count < 1 << 7);
         CHEATS.assume(a.nonce < 1 << 32 && a.status < 1 << 2 && a.zone < 1 << 8 && a.wallet < 1 << 1);
+        CHEATS.assume(a.standing < 1 << 2);
         Accounts.Account memory b = Accounts.unpack(Accounts.pack(a));
         assert(b.money == a.money && b.energy == a.energy && b.first == a.first);
         assert(b.epoch == a.epoch && b.count == a.count && b.nonce == a.nonce);
-        assert(b.status == a.status && b.zone == a.zone && b.wallet == a.wallet);
+        assert(b.status == a.status && b.zone == a.zone && b.wallet == a.wallet && b.standing == a.standing);
     }
 
-    /// @notice The fields fill the word but for its highest bit: a word taken apart and put together is the same.
+    /// @notice The fields fill the word: taken apart and put together it is the same.
     function check_unpackThenPack__is_identity(uint256 word) external pure {
-        CHEATS.assume(word < 1 << 255);
         assert(Accounts.pack(Accounts.unpack(word)) == word);
     }
 
@@ -47,7 +47,7 @@ contract AccountsProof is Proof {
         uint256 added,
         uint256 nonce
     ) external pure {
-        CHEATS.assume(word < 1 << 255 && epoch <= Accounts.MAX_EPOCH && order < 1 << 42 && nonce < 1 << 32);
+        CHEATS.assume(epoch <= Accounts.MAX_EPOCH && order < 1 << 42 && nonce < 1 << 32);
         Accounts.Account memory a = Accounts.unpack(word);
         CHEATS.assume(energy <= Accounts.MAX_ENERGY && a.energy + energy <= Accounts.MAX_ENERGY);
         CHEATS.assume(money <= Accounts.MAX_MONEY && a.money + money <= Accounts.MAX_MONEY);
@@ -59,7 +59,11 @@ contract AccountsProof is Proof {
         assert(grown == Accounts.pack(a));
 
         uint256 entered = Accounts.withMore(Accounts.withFirst(Accounts.withEpoch(grown, epoch), order), added);
-        (a.epoch, a.first, a.count) = (epoch, order, added);
+        (a.epoch, a.first, a.count, a.standing) = (epoch, order, added, Accounts.NONE);
+        assert(entered == Accounts.pack(a));
+
+        entered = Accounts.withStanding(entered);
+        a.standing = Accounts.STANDING;
         assert(entered == Accounts.pack(a));
 
         a.nonce = nonce;

@@ -17,12 +17,37 @@ contract OrderCodecProof is Proof {
         assert(side_ == side && tick_ == tick && quantityWh_ == quantityWh);
     }
 
-    /// @notice An order is valid if its tick and quantity are within their limits and no other bit is set.
-    function check_isValid__says_what_the_limits_say(uint256 order, uint256 minimum, uint256 maximum) external pure {
-        CHEATS.assume(order < 1 << 48 && minimum <= maximum && maximum < 1 << 24);
+    /// @notice An order is valid if its tick, quantity and life are within their limits and no other bit is set.
+    function check_isValid__says_what_the_limits_say(
+        uint256 order,
+        uint256 minimum,
+        uint256 maximum,
+        uint256 longest
+    ) external pure {
+        CHEATS.assume(order < 1 << 48 && minimum <= maximum && maximum < 1 << 24 && longest < 1 << 7);
         (, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
         bool within = tick >= 1 && quantityWh >= minimum && quantityWh <= maximum;
-        assert(OrderCodec.isValid(order, minimum, maximum) == (within && order < 1 << 35));
+        bool lives = order <= OrderCodec.MASK && OrderCodec.life(order) <= longest;
+        assert(OrderCodec.isValid(order, minimum, maximum, longest) == (within && lives));
+    }
+
+    /// @notice Ageing takes epochs out of an order's life, down to none, and leaves everything else in it.
+    function check_aged__shortens_the_life_alone(uint256 order, uint256 epochs) external pure {
+        CHEATS.assume(order <= OrderCodec.MASK);
+        uint256 older = OrderCodec.aged(order, epochs);
+        (uint256 side, uint256 tick, uint256 quantityWh) = OrderCodec.unpack(order);
+        (uint256 side_, uint256 tick_, uint256 quantityWh_) = OrderCodec.unpack(older);
+        assert(side_ == side && tick_ == tick && quantityWh_ == quantityWh && older <= OrderCodec.MASK);
+        uint256 before = OrderCodec.life(order);
+        assert(OrderCodec.life(older) == (before > epochs ? before - epochs : 0));
+    }
+
+    /// @notice Two orders are alike if side and tick are the same, whatever their quantities and lives.
+    function check_isAlike__compares_side_and_tick(uint256 order, uint256 other) external pure {
+        CHEATS.assume(order <= OrderCodec.MASK && other <= OrderCodec.MASK);
+        (uint256 side, uint256 tick, ) = OrderCodec.unpack(order);
+        (uint256 side_, uint256 tick_, ) = OrderCodec.unpack(other);
+        assert(OrderCodec.isAlike(order, other) == (side == side_ && tick == tick_));
     }
 
     /// @notice Cancelling takes the quantity out of an order and leaves everything else in it.

@@ -11,9 +11,9 @@ import {Proof} from "./Proof.sol";
 /// @title SettlementProof
 /// @notice What `settle` gives back, as exact formulas for every order and every result in their whole ranges.
 /// @dev Inequalities between products or quotients of unknowns are beyond the solver (it gives up at four bits a
-///      factor), so those of a rationed order, the last two proofs, are proved on a bounded domain only. Beyond it
-///      they follow from the formulas: floor(f) p <= f p <= ceil(f p), and ceil(f p) <= units x p because R <= M
-///      makes f <= units and units x p is whole.
+///      factor), so those of a rationed order, the proofs that say they are bounded, are proved on a bounded domain only.
+///      Beyond it they follow from the formulas: floor(f) p <= f p <= ceil(f p), and ceil(f p) <= units x p because
+///      R <= M makes f <= units and units x p is whole; and x / y x y <= x for what is left.
 contract SettlementProof is Proof {
     uint256 private constant _UNITS = 1e6;
     uint256 private constant _LARGEST_WH = (1 << 24) - 1;
@@ -117,6 +117,48 @@ contract SettlementProof is Proof {
         tick &= 255;
         CHEATS.assume(tick > 0);
         _assertSolvent(tick, 2, 3, _LARGEST_WH);
+    }
+
+    /// @notice [R9] What is left of an ask is what came back, in whole Wh, and its escrow a multiple of that: never more.
+    function check_remainder__ask__is_what_came_back(uint256 quantityWh, uint256 energy, uint256 money) external pure {
+        uint256 restWh = Clearing.remainder(OrderCodec.ASK, 1, quantityWh, energy, money);
+        assert(restWh == energy / _UNITS);
+        unchecked {
+            (uint256 locked, ) = Clearing.escrow(OrderCodec.ASK, 1, restWh);
+            assert(locked == (energy / _UNITS) * _UNITS);
+        }
+    }
+
+    /// @notice [R9] Likewise of a bid that did not fill wholly, by the price of a Wh at its limit.
+    function check_remainder__bid__is_what_came_back(
+        uint256 tick,
+        uint256 quantityWh,
+        uint256 energy,
+        uint256 money
+    ) external pure {
+        _assumeOrder(OrderCodec.BID, tick, quantityWh);
+        uint256 restWh = Clearing.remainder(OrderCodec.BID, tick, quantityWh, energy, money);
+        unchecked {
+            if (energy == quantityWh * _UNITS) {
+                assert(restWh == 0);
+            } else {
+                assert(restWh == money / (_UNITS * 2 * tick));
+                (, uint256 locked) = Clearing.escrow(OrderCodec.BID, tick, restWh);
+                assert(locked == restWh * _UNITS * 2 * tick);
+            }
+        }
+    }
+
+    /// @notice Bounded: with a share of R in eleven, what is left of the largest order is covered, on either side.
+    function check_remainder__every_share_of_eleven__is_covered(uint256 filledWh) external pure {
+        filledWh &= 15;
+        CHEATS.assume(filledWh > 0 && filledWh < 11);
+        for (uint256 side = OrderCodec.BID; side <= OrderCodec.ASK; ++side) {
+            (uint256 energy, uint256 money) = _rationed(side, 1023, filledWh, 11, _LARGEST_WH);
+            uint256 restWh = Clearing.remainder(side, 1023, _LARGEST_WH, energy, money);
+            (uint256 lockedEnergy, uint256 lockedMoney) = Clearing.escrow(side, 1023, restWh);
+            assert(restWh < _LARGEST_WH && lockedEnergy <= energy && lockedMoney <= money);
+        }
     }
 
     /// @dev A rationed order keeps within its escrow, and its rounding never costs the other side anything.

@@ -91,7 +91,8 @@ assets = st.sampled_from((ENERGY, MONEY))
 sides = st.sampled_from((0, 1))
 ticks = st.one_of(st.sampled_from((500, 500, 501, 502, 1, 36, 37, 180, 181, 1023)), st.integers(1, 1023))
 quantities = st.one_of(st.sampled_from((100, 101, 300, 700, 1_000, 3_000, 10_000_000)), st.integers(100, 20_000))
-some_orders = st.lists(st.tuples(sides, ticks, quantities), min_size=1, max_size=15)
+lives = st.sampled_from((0, 0, 0, 0, 1, 2, 5, 96))
+some_orders = st.lists(st.tuples(sides, ticks, quantities, lives), min_size=1, max_size=15)
 small = st.integers(0, 15)
 
 
@@ -535,7 +536,9 @@ class MarketMachine(RuleBasedStateMachine):
         if flaw == "none":
             packed = []
         elif flaw is not None:
-            packed[-1] = {"life": packed[-1] | 1 << 35, "tick": _pack(0, 0, 100), "quantity": _pack(1, 5, 0)}[flaw]
+            packed[-1] = {"life": packed[-1] % 2**35 | 97 << 35, "tick": _pack(0, 0, 100), "quantity": _pack(1, 5, 0)}[
+                flaw
+            ]
         self.do(person, "Trading", "createOrders", packed)
 
     @rule(
@@ -574,6 +577,22 @@ class MarketMachine(RuleBasedStateMachine):
             number = order_id(self.actors[person], account.epoch, indices[i % len(indices)])
             self.do(person, "Trading", "cancelOrder", number)
 
+    @rule(person=members, side=sides, tick=crowd_ticks, quantity=quantities, life=lives, whole=st.booleans())
+    def standing_order_trades(self, person: str, side: int, tick: int, quantity: int, life: int, whole: bool) -> None:
+        """A standing order, and somebody against a part of it."""
+        other = "consumer" if person != "consumer" else "producer"
+        self.do(person, "Trading", "createOrders", [_pack(side, tick, quantity, life)])
+        self.do(other, "Trading", "createOrders", [_pack(1 - side, tick, max(100, quantity // (1 if whole else 3)))])
+        self.epoch_ends(1)
+
+    @rule(picks=st.lists(small, max_size=8), twice=st.booleans())
+    def roll(self, picks: list[int], twice: bool) -> None:
+        """Somebody rolls for anybody, mostly for those whose orders rest; nobody else does, so epochs are missed."""
+        resting = [a for a in self.everyone if self.m.accounts[a].standing] or self.everyone
+        accounts = [(resting if i % 3 else self.everyone)[i % len(resting)] for i in picks]
+        for _ in range(1 + twice):
+            self.do("outsider", "Trading", "roll", accounts)
+
     # ------------------------------------------------------------------------- signed messages
 
     def _signature(self, person: str, message) -> bytes:
@@ -595,7 +614,7 @@ class MarketMachine(RuleBasedStateMachine):
     some_bundles = st.lists(
         st.tuples(
             anybody,
-            st.lists(st.tuples(sides, ticks, quantities), min_size=1, max_size=8),
+            st.lists(st.tuples(sides, ticks, quantities, lives), min_size=1, max_size=8),
             st.sampled_from(("next", "next", "next", "next", "gap", "used")),
             st.sampled_from((*(None,) * 8, "forged", "zone", "earlier", "later", "changed")),
         ),
@@ -614,7 +633,7 @@ class MarketMachine(RuleBasedStateMachine):
             )
             first, last = max(first, 0), max(last, 0)
             signed_for = zone + 1 if flaw == "zone" else min(zone, 255)
-            account, made = self.actors[person], tuple(Order(Side(side), tick, wh) for side, tick, wh in orders)
+            account, made = self.actors[person], tuple(Order(Side(o[0]), *o[1:]) for o in orders)
             bundle = Bundle(account, signed_for, self._nonce(person, nonce), first, last, made)
             signer = "outsider" if flaw == "forged" and person != "outsider" else person
             signature = self._signature(signer, bundle)
@@ -1177,7 +1196,8 @@ class MarketMachine(RuleBasedStateMachine):
             with w.rolled_back():
                 w.move_to(m.epoch_start(m.epoch + 200), m.block + 1)
                 # Escrow of the open epoch would be settled, too: only who has none compares.
-                if all(a.epoch < m.epoch or not a.orders for a in m.accounts.values()):
+                # So would what rests of standing orders, which expire.
+                if all((a.epoch < m.epoch or not a.orders) and not any(a.escrow) for a in m.accounts.values()):
                     assert w.read([view])[0] == expected, "settling later changes a balance"
 
     def teardown(self) -> None:
@@ -1197,8 +1217,8 @@ class MarketMachine(RuleBasedStateMachine):
             assert answer == encode(("uint64[]", "uint64[]"), (bids, asks))
 
 
-def _pack(side: int, tick: int, quantity_wh: int) -> int:
-    return side << 34 | tick << 24 | quantity_wh
+def _pack(side: int, tick: int, quantity_wh: int, life: int = 0) -> int:
+    return life << 35 | side << 34 | tick << 24 | quantity_wh
 
 
 def _plain(value: object) -> object:

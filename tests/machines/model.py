@@ -14,7 +14,8 @@ Energy in micro-Wh or Wh, money in money units, tokens in wei, times in seconds 
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from eth_utils.address import to_checksum_address
@@ -40,7 +41,7 @@ WH = 10**6
 WH_WEI = 10**15
 """GRID wei in a Wh."""
 ENERGY_UNIT_WEI = 10**9
-MAX_UNITS = ((1 << 60) - 1, (1 << 76) - 1)
+MAX_UNITS = ((1 << 60) - 1, (1 << 75) - 1)
 """Most energy and most money the market holds."""
 LATE_S = 7 * 86_400
 """How long after its replacement a device's readings are recorded."""
@@ -59,6 +60,9 @@ MAX_REGISTER_WH = (1 << 48) - 1
 MAX_CAP = (1 << 24) - 1
 """Largest cap on orders."""
 MAX_ORDERS = 100
+MIN_ORDER = 100
+"""Smallest order, Wh."""
+MAX_LIFE = 96
 MAX_METERS = 10
 UPKEEP_BATCH = 100
 ZERO = "0x" + "0" * 40
@@ -111,17 +115,18 @@ class Log(NamedTuple):
 
 @dataclass(slots=True)
 class Entered:
-    """An order in the book of its epoch; `quantity_wh` becomes 0 when it is cancelled."""
+    """An order in the book of its epoch; `quantity_wh` becomes 0 when it is cancelled, and what rests of it later."""
 
     side: int
     tick: int
     quantity_wh: int
+    life: int = 0
 
     def order(self) -> Order:
         return Order(Side(self.side), self.tick, self.quantity_wh)
 
     def pack(self) -> int:
-        return self.side << 34 | self.tick << 24 | self.quantity_wh
+        return self.life << 35 | self.side << 34 | self.tick << 24 | self.quantity_wh
 
 
 @dataclass(slots=True)
@@ -136,7 +141,11 @@ class Account:
     orders: list[Entered] = field(default_factory=list)
     """Of the newest epoch in which it entered any, cancelled ones included; booked when that epoch ends."""
     listed: bool = False
-    """Whether the contract still lists them: from entry until it writes the settlement down."""
+    """Whether the contract still lists them: from entry until it writes the settlement down, or nothing rests."""
+    standing: bool = False
+    """Whether one of them was entered to stand longer than its epoch."""
+    too_small: list[int] = field(default_factory=list)
+    """Places of standing orders of which too little is left; the contract says so when it writes that down."""
 
 
 @dataclass(slots=True)
@@ -386,6 +395,8 @@ class Model:
         if self.epoch > before:
             for zone in [number for number, zone in self.zones.items() if zone.open]:
                 self._hold_auction(zone, before)
+            for account in self.accounts.values():
+                self._expire(account)
         for epoch in range(before + 1, self.epoch + 1):
             self._age_imports(epoch % PERIOD)
 
@@ -405,9 +416,33 @@ class Model:
             account.free[MONEY] += back.money_units
         for account in traders:
             account.escrow = [0, 0]
+            if account.standing:
+                self._leave(account, result)
         self.dust[ENERGY] += dust.energy_units
         self.dust[MONEY] += dust.money_units
         self.ended[(zone, epoch)] = Ended(result, orders)
+
+    def _leave(self, account: Account, result: Result) -> None:
+        """What is left of standing orders rests; the escrow of all orders is free already."""
+        account.too_small = []
+        for place, entered in enumerate(account.orders):
+            left_wh = clearing.remainder(result, entered.order()) if entered.quantity_wh and entered.life else 0
+            if 0 < left_wh < MIN_ORDER:
+                account.too_small.append(place)
+            entered.quantity_wh = left_wh if left_wh >= MIN_ORDER else 0
+            self._lock(account, entered, 1)
+
+    def _expire(self, account: Account) -> None:
+        """Of what rests, that whose last epoch is over goes free."""
+        for entered in account.orders if account.standing else ():
+            if entered.life < self.epoch - account.epoch:
+                self._lock(account, entered, -1)
+                entered.quantity_wh = 0
+
+    def _lock(self, account: Account, entered: Entered, sign: int) -> None:
+        for asset, units in enumerate(_escrow(entered)):
+            account.free[asset] -= sign * units
+            account.escrow[asset] += sign * units
 
     def _age_imports(self, epoch_of_period: int) -> None:
         for ledger in self.imports.values():
@@ -607,8 +642,14 @@ class Model:
         zone = self.accounts[sender].zone
         if self.zones[zone].paused:
             raise Refused("ZonePaused", zone)
-        self._require_admissible(sender, packed)
-        self._clear_if_due(zone)
+        kept = deepcopy((self.accounts[sender], self.zones[zone]))
+        try:
+            self._clear_if_due(zone)
+            self._roll(sender)
+            self._require_admissible(sender, packed)
+        except Refused:
+            self.accounts[sender], self.zones[zone] = kept
+            raise
         first = self._place(sender, packed)
         self._log("Trading", "OrdersEntered", sender, self.epoch, zone, first, tuple(packed))
         return order_id(sender, self.epoch, first)
@@ -635,20 +676,58 @@ class Model:
     def _needed(self, packed: list[int]) -> list[int]:
         return [sum(units) for units in zip(*[_escrow(self._unpack(word)) for word in packed], strict=True)]
 
-    def _place(self, sender: str, packed: list[int]) -> int:
-        """Books orders that may enter; gives the index of the first."""
+    def _place(self, sender: str, packed: list[int], age: int = 0) -> int:
+        """Books orders that may enter, `age` epochs after their life began; gives the index of the first."""
         account = self.accounts[sender]
         zone, mine, needed = self.zones[account.zone], self._own_orders(account), self._needed(packed)
         if mine == 0:
-            account.epoch, account.orders = self.epoch, []
+            account.epoch, account.orders, account.standing = self.epoch, [], False
         account.listed = True
-        account.orders += [self._unpack(word) for word in packed]
+        entered = [self._unpack(word) for word in packed]
+        account.standing = account.standing or any(order.life for order in entered)
+        account.orders += [replace(order, life=max(0, order.life - age)) for order in entered]
         for asset in (ENERGY, MONEY):
             account.free[asset] -= needed[asset]
             account.escrow[asset] += needed[asset]
         counted = self._counted(zone) + len(packed) - (mine == 0)
         zone.epoch, zone.cleared, zone.counted = self.epoch, False, counted
         return mine
+
+    # ------------------------------------------------------------------------- Trading: standing orders
+
+    @verb("Trading", "roll")
+    def roll(self, _: str, accounts: list[str]) -> int:
+        rolled = 0
+        for address in accounts:
+            try:
+                rolled += self._roll(address)
+            except Refused as problem:
+                self._log("Trading", "RollSkipped", address, refusal(problem.name, problem.values))
+        return rolled
+
+    def _roll(self, address: str) -> bool:
+        """Enters what rests of an account's standing orders into the present epoch; refused, they rest."""
+        account = self.accounts[address]
+        if not account.standing or account.epoch == self.epoch:
+            return False
+        self._write_down(account)
+        orders = [entered for entered in account.orders if entered.quantity_wh]
+        if not orders:
+            return False
+        zone = self.zones[account.zone]
+        if account.status == SUSPENDED:
+            raise Refused("AccountSuspended", address)
+        if zone.paused:
+            raise Refused("ZonePaused", account.zone)
+        counted = self._counted(zone) + len(orders) - 1
+        if len(orders) > 1 and zone.cap and counted > zone.cap:
+            raise Refused("EpochFull", account.zone, self.epoch, zone.cap)
+        account.orders = [replace(entered, life=entered.life - self.epoch + account.epoch) for entered in orders]
+        account.epoch, account.standing = self.epoch, any(entered.life for entered in account.orders)
+        zone.epoch, zone.cleared, zone.counted = self.epoch, False, counted
+        packed = b"".join(entered.pack().to_bytes(6, "big") for entered in account.orders)
+        self._log("Trading", "OrdersRolled", address, self.epoch, account.zone, packed)
+        return True
 
     # ------------------------------------------------------------------------- Trading: signed messages
 
@@ -677,10 +756,12 @@ class Model:
         if not bundle.first_epoch <= self.epoch <= bundle.last_epoch:
             raise Refused("OutsideEpochs", self.epoch, bundle.first_epoch, bundle.last_epoch)
         self._require_usable(bundle.account, bundle.nonce)
+        self._roll(bundle.account)
         self._require_admissible(bundle.account, packed)
         if not signed or bundle.zone != zone:
             raise Refused("BadSignature", bundle.account)
-        first = self._place(bundle.account, packed)
+        first = self._place(bundle.account, packed, self.epoch - bundle.first_epoch)
+        packed = [entered.pack() for entered in account.orders[first:]]
         account.nonce = bundle.nonce + 1
         place = self.epoch << 48 | zone << 40 | first << 32 | bundle.nonce
         if len(packed) == 1:
@@ -718,9 +799,11 @@ class Model:
         self._log("Trading", "NonceUsed", account, nonce)
 
     def _unpack(self, word: int) -> Entered:
-        if word >> 35:
+        if word >> 42:
             raise Refused("InvalidOrder", word)
-        order = Entered(word >> 34 & 1, word >> 24 & 1023, word & (1 << 24) - 1)
+        order = Entered(word >> 34 & 1, word >> 24 & 1023, word & (1 << 24) - 1, word >> 35)
+        if order.life > MAX_LIFE:
+            raise Refused("InvalidLife", order.life)
         _require_valid(order.tick, order.quantity_wh)
         return order
 
@@ -739,21 +822,23 @@ class Model:
     def _cancel(self, sender: str, number: int, expected: int | None) -> None:
         index, epoch = number >> 160 & 255, number >> 168
         account = self.accounts[sender]
-        if epoch != self.epoch or account.epoch != epoch or index >= len(account.orders):
+        is_open = epoch == self.epoch
+        if (not is_open and not account.standing) or account.epoch != epoch or index >= len(account.orders):
             raise Refused("OrderNotOpen", number)
-        if self.now + self.cancel_cutoff >= self.epoch_start(epoch + 1):
+        if is_open and self.now + self.cancel_cutoff >= self.epoch_start(epoch + 1):
             raise Refused("CancelClosed", number, self.cancel_cutoff)
         entered = account.orders[index]
         if entered.quantity_wh == 0:
             raise Refused("OrderNotOpen", number)
-        if expected is not None and expected != entered.pack():
-            raise Refused("OtherOrder", number, entered.pack(), expected)
-        locked = _escrow(entered)
+        if expected is not None:
+            body, wh = (1 << 35) - (1 << 24), (1 << 24) - 1
+            fits = entered.quantity_wh == expected & wh if is_open else entered.quantity_wh <= expected & wh
+            if not fits or (entered.pack() ^ expected) & body:
+                raise Refused("OtherOrder", number, entered.pack(), expected)
+        self._write_down(account)
         self._log("Trading", "OrderCancelled", sender, epoch, account.zone, index, entered.pack())
+        self._lock(account, entered, -1)
         entered.quantity_wh = 0
-        for asset, units in enumerate(locked):
-            account.free[asset] += units
-            account.escrow[asset] -= units
 
     # ------------------------------------------------------------------------- Trading: clearing and settling
 
@@ -777,9 +862,20 @@ class Model:
 
     def _write_down(self, account: Account) -> None:
         """The contract writes down the settlement of ended orders, and clears their epoch if nobody has."""
-        if self.is_unsettled(account):
-            self._clear_if_due(account.zone)
-            account.listed = False
+        if not self.is_unsettled(account):
+            return
+        self._clear_if_due(account.zone)
+        told = sum(1 << i for i in account.too_small if account.orders[i].life >= self.epoch - account.epoch)
+        if account.standing and told:
+            address = next(address for address, held in self.accounts.items() if held is account)
+            self._log("Trading", "StandingOrdersEnded", address, account.epoch, account.zone, told)
+        account.too_small = []
+        if not self._rests(account):
+            account.listed = account.standing = False
+
+    def _rests(self, account: Account) -> bool:
+        """Whether anything rests of an account's orders of an ended epoch."""
+        return account.standing and account.epoch < self.epoch and any(account.escrow)
 
     def is_unsettled(self, account: Account) -> bool:
         return account.listed and account.epoch < self.epoch
@@ -800,7 +896,8 @@ class Model:
         account = self.accounts[address]
         if not self.zones[zone].open:
             raise Refused("UnknownZone", zone)
-        if account.zone != zone and account.orders and account.epoch == self.epoch:
+        open_ = account.orders and account.epoch == self.epoch
+        if account.zone != zone and (open_ or self._rests(account)):
             raise Refused("UnsettledOrders", address, account.epoch)
 
     @verb("Trading", "openZone")
@@ -1330,16 +1427,18 @@ class Model:
         views = []
         for address in addresses:
             a = self.accounts[address]
-            open_count = len(a.orders) if a.epoch == self.epoch else 0
-            views.append((a.status, a.zone, a.epoch, open_count, a.nonce, *a.free, *a.escrow))
+            count = len(a.orders) if a.epoch == self.epoch or self._rests(a) else 0
+            standing = 2 if self._rests(a) else int(a.standing and a.epoch == self.epoch)
+            views.append((a.status, a.zone, a.epoch, count, a.nonce, *a.free, *a.escrow, standing))
         return views
 
     def order_views(self, address: str) -> list[tuple]:
         a = self.accounts[address]
-        if not a.listed:
+        if not a.listed or (a.standing and a.epoch < self.epoch and not self._rests(a)):
             return []
         return [
-            (order_id(address, a.epoch, i), e.side == Side.BID, e.tick, e.quantity_wh) for i, e in enumerate(a.orders)
+            (order_id(address, a.epoch, i), e.side == Side.BID, e.tick, e.quantity_wh, a.epoch + e.life)
+            for i, e in enumerate(a.orders)
         ]
 
     def import_views(self, addresses: list[str]) -> list[tuple]:

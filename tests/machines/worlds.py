@@ -16,7 +16,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from pyrevm import EVM, BlockEnv, CfgEnv, Env
 
-from busbar.chain import Call, Chain, KeySigner, decode_revert, load_artifact
+from busbar.chain import Call, Chain, KeySigner, decode_revert, linked, load_artifact
 from busbar.deployment import CONTRACT_ROLES, PERMISSIONS, ROLES, Parameters, deploy, parameters_path
 from busbar.devnet import Devnet
 from busbar.units import SATANG_WEI
@@ -113,6 +113,7 @@ class RevmWorld:
         authority = self._deploy("Authority", self._regulator)
         grid = self._deploy("GridToken", authority)
         baht = self._deploy("BahtToken", authority)
+        self._deploy("Auction")
         trading = self._deploy("Trading", authority, grid, baht, SATANG_WEI, GENESIS, EPOCH_SECONDS, cancel_cutoff)
         metering = self._deploy("Metering", authority, trading, grid)
         registry = self._deploy("Registry", authority, trading, metering)
@@ -133,9 +134,9 @@ class RevmWorld:
 
     def _deploy(self, name: str, *args: object) -> str:
         artifact = load_artifact(name)
-        constructor = next(entry for entry in artifact["abi"] if entry["type"] == "constructor")
+        constructor = next((e for e in artifact["abi"] if e["type"] == "constructor"), {"inputs": []})
         types = tuple(parameter["type"] for parameter in constructor["inputs"])
-        code = bytes.fromhex(artifact["bytecode"][2:]) + encode(types, args)
+        code = bytes.fromhex(linked(artifact, self.addresses)[2:]) + encode(types, args)
         self.addresses[name] = to_checksum_address(self.evm.deploy(self._regulator, code))
         return self.addresses[name]
 

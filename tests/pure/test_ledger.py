@@ -41,8 +41,9 @@ EPOCHS = "epochs as the reference clears them"
 ACCOUNTS = "accounts as the reference settles them"
 IMPORTS = "import ledgers as rebuilt"
 REGISTERS = "registers as last read"
+STANDING = "standing orders as the reference leaves them"
 ALL = {MINTED, SUPPLY, SOLD, PAID, ENERGY_HELD, MONEY_HELD, GRID_OWNED, QUOTE_OWNED}
-ALL |= {IMPORT, EPOCHS, ACCOUNTS, IMPORTS, REGISTERS}
+ALL |= {IMPORT, EPOCHS, ACCOUNTS, IMPORTS, REGISTERS, STANDING}
 
 
 class Story:
@@ -104,6 +105,10 @@ class Story:
         return self.tell(
             "Trading", "OrderCancelled", account=account, epoch=epoch, zone=1, index=index, order=order.pack()
         )
+
+    def rolls(self, account, epoch, *orders):
+        packed = b"".join(order.pack().to_bytes(6, "big") for order in orders)
+        return self.tell("Trading", "OrdersRolled", account=account, epoch=epoch, zone=1, orders=packed)
 
     def clears(self, epoch, lower, upper, long_side, filled, offered, volume):
         result = {
@@ -353,8 +358,74 @@ def test_audit__one_unit_off__fails_exactly_the_checks_that_count_it(story, stat
     assert failing(story, state) == expected
 
 
-def test_audit__cases_above__break_every_check():
-    assert set().union(*(expected for _, _, expected in BROKEN.values())) == ALL
+def test_audit__cases_above__break_every_check_but_that_of_standing_orders():
+    assert set().union(*(expected for _, _, expected in BROKEN.values())) == ALL - {STANDING}
+
+
+# ------------------------------------------------------------------------- standing orders
+
+STANDING_BID = Order(Side.BID, 300, 1_000, 4)
+"""A third of it trades in epoch 1."""
+
+
+def standing():
+    """A bid that stands for four epochs more takes part with a third in the first."""
+    story = Story().joins(ROOF, "ROOF-1").joins(KITCHEN, deposit_wei=DEPOSIT_WEI)
+    story.at(1).reads("ROOF-1", 200, 5_000, 4_000, minted_wh=1_000)
+    story.enters(KITCHEN, 1, bid(200, 500), STANDING_BID).enters(ROOF, 1, ask(300, 333))
+    return story.at(2).clears(1, 300, 300, 1, 333, 1_000, 333)
+
+
+def locked_units(story, epoch=None):
+    return story.books(epoch).accounts[KITCHEN].money_escrow_units
+
+
+@pytest.mark.parametrize(("epoch", "rests"), [(2, True), (5, True), (6, False), (500, False)])
+def test_rebuild__standing_order__rests_as_long_as_it_lives(epoch, rests):
+    books = standing().books(epoch)
+    kitchen = books.accounts[KITCHEN]
+    assert kitchen.money_escrow_units == (667 * WH * 600 if rests else 0)
+    assert kitchen.money_free_units + kitchen.money_escrow_units == DEPOSIT - 333 * WH * 600
+    assert kitchen.bought_uwh == 333 * WH
+    assert books.resting == ({KITCHEN: 2} if rests else {})
+
+
+def test_rebuild__rolled__is_locked_once_and_takes_part_in_the_epoch_it_was_rolled_into():
+    rest = Order(Side.BID, 300, 667, 3)
+    story = standing().rolls(KITCHEN, 2, rest)
+    books = story.books(2)
+    assert books.accounts[KITCHEN].money_escrow_units == 667 * WH * 600
+    assert [placed.order for placed in books.epochs[(1, 2)].live] == [rest]
+    (continued,) = books.continued
+    assert continued.expected == continued.found == (rest,)
+    assert locked_units(story, 3) == 667 * WH * 600
+    assert locked_units(story, 6) == 0
+
+
+def test_rebuild__cancelled_while_it_rests__is_free():
+    story = standing().cancels(KITCHEN, 1, 1, Order(Side.BID, 300, 667, 4))
+    assert locked_units(story) == 0
+    assert story.books().accounts[KITCHEN].bought_uwh == 333 * WH
+    (continued,) = story.books().continued
+    assert continued.expected == continued.found
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        (),
+        (Order(Side.BID, 300, 668, 3),),
+        (Order(Side.BID, 300, 667, 4),),
+        (Order(Side.BID, 300, 667, 3), bid(200, 500)),
+    ],
+    ids=["none", "a Wh more", "an epoch longer", "one that has ended"],
+)
+def test_audit__rolled_otherwise_than_the_reference_leaves_them__is_told(orders):
+    assert STANDING in failing(standing().rolls(KITCHEN, 2, *orders))
+
+
+def test_audit__cancelled_otherwise_than_it_rested__is_told():
+    assert STANDING in failing(standing().cancels(KITCHEN, 1, 1, STANDING_BID))
 
 
 # ------------------------------------------------------------------------- parked growth
@@ -475,7 +546,7 @@ def test_rebuild__order_cancelled__is_free_again_and_takes_no_part():
     story = the_day()
     index = next(i for i, event in enumerate(story.events) if event.name == "EpochCleared")
     later, story.events = story.events[index:], story.events[:index]
-    story.cancels(ROOF, 2, 1, order)
+    story.at(2).cancels(ROOF, 2, 1, order)
     books = story.books(epoch=2)
     assert books.accounts[ROOF].energy_escrow_uwh == 700 * WH
     assert books.accounts[ROOF].energy_free_uwh == 800 * WH

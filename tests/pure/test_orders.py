@@ -9,7 +9,7 @@ from busbar.orders import Order, OrderId, Side, order_id, unpack_stored
 
 PRODUCER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 
-ORDERS = st.builds(Order, st.sampled_from(Side), st.integers(1, 1023), st.integers(100, 10_000_000))
+ORDERS = st.builds(Order, st.sampled_from(Side), st.integers(1, 1023), st.integers(100, 10_000_000), st.integers(0, 96))
 
 
 # --------------------------------------------------------------------------- refusals
@@ -34,7 +34,7 @@ def test_order__tick_and_quantity_out_of_range__blames_the_tick_as_the_contract_
         Order(Side.BID, 0, 0)
 
 
-@pytest.mark.parametrize("bit", [35, 36, 41, 42, 47, 48, 255])
+@pytest.mark.parametrize("bit", [42, 47, 48, 255])
 def test_unpack__bits_that_no_order_has__raises_invalid_order(bit):
     word = Order(Side.BID, 5, 100).pack() | 1 << bit
     for unpack in (Order.unpack, unpack_stored):
@@ -60,9 +60,18 @@ def test_unpack__cancelled_order__raises_invalid_quantity():
     assert caught.value.values == {"quantityWh": 0}
 
 
-def test_unpack_stored__cancelled_order_with_life__raises_invalid_order():
-    with pytest.raises(errors.InvalidOrder):
-        unpack_stored(1 << 35 | 5 << 24)
+@pytest.mark.parametrize("life", [97, 127])
+def test_unpack__stands_longer_than_a_day__raises_invalid_life(life):
+    with pytest.raises(errors.InvalidLife) as caught:
+        Order.unpack(Order(Side.BID, 5, 100).pack() | life << 35)
+    assert caught.value.values == {"life": life}
+
+
+@pytest.mark.parametrize("life", [-1, 97])
+def test_order__life_out_of_range__raises_invalid_life(life):
+    with pytest.raises(errors.InvalidLife) as caught:
+        Order(Side.BID, 5, 100, life)
+    assert caught.value.values == {"life": life}
 
 
 def test_order_id__index_beyond_the_hundredth__raises_too_many_orders():
@@ -96,7 +105,7 @@ def test_parse__id_that_no_order_can_have__raises_order_not_open(word):
 @given(ORDERS)
 def test_pack__any_order__comes_back(order):
     word = order.pack()
-    assert word < 2**35
+    assert word < 2**42
     assert Order.unpack(word) == unpack_stored(word) == order
 
 
@@ -112,6 +121,12 @@ def test_unpack_stored__word_never_written__is_none():
 def test_pack__known_orders__have_the_contracts_bits():
     assert Order(Side.BID, 1, 100).pack() == 100 | 1 << 24
     assert Order(Side.ASK, 1023, 10_000_000).pack() == 10_000_000 | 1023 << 24 | 1 << 34
+    assert Order(Side.BID, 1, 100, 96).pack() == 100 | 1 << 24 | 96 << 35
+
+
+@pytest.mark.parametrize(("epochs", "life"), [(0, 5), (3, 2), (5, 0), (9, 0)])
+def test_aged__some_epochs_later__stands_so_much_shorter_but_never_below_nothing(epochs, life):
+    assert Order(Side.ASK, 7, 100, 5).aged(epochs) == Order(Side.ASK, 7, 100, life)
 
 
 @given(st.binary(min_size=20, max_size=20), st.integers(0, 2**27 - 1), st.integers(0, 99))

@@ -34,9 +34,9 @@ SOMEBODY = "0x00000000000000000000000000000000000000AA"
 DOMAIN = TradingDomain(31337, "0x00000000000000000000000000000000000000bb")
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
-orders = st.builds(Order, st.sampled_from(Side), st.integers(1, 1023), st.integers(100, 10_000_000))
+orders = st.builds(Order, st.sampled_from(Side), st.integers(1, 1023), st.integers(100, 10_000_000), st.integers(0, 96))
 nonces = st.integers(0, LAST_NONCE)
-epochs = st.integers(0, 2**32 - 1)
+epochs = st.integers(0, 2**32 - 97)
 bundles = st.builds(
     Bundle,
     st.just(ACCOUNT),
@@ -101,7 +101,7 @@ def test_bundle__more_than_100_orders__raises():
 
 
 def test_typed_data__of_a_bundle__reads_in_words():
-    shown = typed_data(bundle(orders=(Order(Side.BID, 310, 2_500), Order(Side.ASK, 420, 700))), DOMAIN)
+    shown = typed_data(bundle(orders=(Order(Side.BID, 310, 2_500), Order(Side.ASK, 420, 700, 24))), DOMAIN)
     assert shown["primaryType"] == "Orders"
     assert shown["domain"]["name"] == "Busbar Trading"
     assert shown["message"] == {
@@ -112,8 +112,8 @@ def test_typed_data__of_a_bundle__reads_in_words():
         "firstEpoch": 10,
         "lastEpoch": 12,
         "orders": [
-            {"action": "buy", "energyWh": 2_500, "limitTicksPerKWh": 310},
-            {"action": "sell", "energyWh": 700, "limitTicksPerKWh": 420},
+            {"action": "buy", "energyWh": 2_500, "limitTicksPerKWh": 310, "untilEpoch": 10},
+            {"action": "sell", "energyWh": 700, "limitTicksPerKWh": 420, "untilEpoch": 34},
         ],
     }
 

@@ -102,6 +102,25 @@ def test_typed_data__of_orders_with_everything_named__says_just_that(market, act
     assert (message["nonce"], message["firstEpoch"], message["lastEpoch"]) == (9, 40, 44)
 
 
+def test_typed_data__of_a_standing_order__says_until_when_and_is_what_the_contract_takes(market, actors, http):
+    epoch = market.epoch
+    to_sign = asked(http, "orders", account=actors.consumer.address, orders=[BUY | {"until_epoch": epoch + 7}])
+    message = to_sign["typed_data"]["message"]
+    assert message["orders"][0]["untilEpoch"] == epoch + 7
+    signature = compact(signed_by_a_wallet(actors.consumer, to_sign))
+    market.chain.send(actors.outsider, enter_bundles_call(1, [SignedBundle(Bundle.from_fields(message), signature)]))
+    (entry,) = market.chain.orders(actors.consumer.address)
+    assert entry.order.life == 7
+    shown = http.get("energy/orders", params={"account": actors.consumer.address}).json()["items"]
+    assert [(order["until_epoch"], order["rolled"], order["ended"]) for order in shown] == [(epoch + 7, False, None)]
+
+
+def test_typed_data__standing_longer_than_a_day__is_a_problem_document(market, actors, http):
+    body = {"account": actors.consumer.address, "orders": [BUY | {"until_epoch": market.epoch + 97}]}
+    answer = http.post("typed-data/orders", json=body)
+    assert (answer.status_code, "InvalidLife" in answer.text) == (422, True)
+
+
 def test_typed_data__of_a_cancel__is_what_the_contract_takes(market, actors, http):
     market.enter(actors.consumer, bid(300, 400), bid(310, 500))
     to_sign = asked(http, "cancel-order", order_id=str(market.order_id(actors.consumer, 1)))

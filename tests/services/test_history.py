@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,70 @@ def test_step__an_afternoon_of_signed_messages__agrees_with_the_chain(market, en
     actors = market.actors
     everybody = (actors.producer, actors.consumer, actors.other_consumer, actors.third_consumer)
     assert used == dict(zip([p.address for p in everybody], (4, 3, 8, 42), strict=True))
+
+
+def stand(market, follow):
+    """Standing orders that trade in part, rest, are rolled, cancelled, missed and expire; told after each."""
+    a = market.actors
+    market.give_energy(a.producer, 2_000)
+    market.enter(a.consumer, replace(bid(300, 1_000), life=3), bid(200, 400), replace(bid(250, 700), life=9))
+    market.enter(a.other_consumer, replace(bid(300, 900), life=1))
+    market.enter(a.producer, replace(ask(300, 777), life=5))
+    follow()
+    market.next_epoch()
+    follow()
+    market.settle(a.consumer)
+    follow()
+    market.chain.send(a.outsider, Call("Trading", "roll", ([a.consumer.address, a.producer.address],)))
+    market.enter(a.producer, ask(300, 150))
+    follow()
+    market.next_epoch(2)
+    follow()
+    market.cancel(a.consumer, market.order_id(a.consumer, 1, market.epoch - 2))
+    follow()
+    market.enter(a.consumer, bid(100, 100))
+    market.next_epoch(2)
+    market.buy(a.third_consumer, 10, 100)
+    follow()
+
+
+def test_step__standing_orders__agree_with_the_chain_at_every_step(market, engine):
+    history = History(market.chain, engine)
+
+    def follow():
+        market.devnet.mine()
+        history.step()
+        assert verify(market.chain, engine) == (market.chain.head().number, [])
+
+    stand(market, follow)
+    o = tables.orders
+    with engine.connect() as connection:
+        ended = connection.execute(select(o.c.ended, o.c.rolled, o.c.life).order_by(o.c.block, o.c.index)).all()
+    assert {(how, rolled) for how, rolled, _ in ended} == {
+        (None, False), (None, True), ("rolled", False), ("rolled", True), ("cancelled", True),
+    }  # fmt: skip
+    followed = contents(engine)
+    History.forget(engine)
+    History(market.chain, engine).step()
+    assert contents(engine) == followed
+
+
+def test_step__rolled_and_reorganised_away__rests_again(market, sqlite):
+    history = History(market.chain, sqlite)
+    market.enter(market.actors.consumer, replace(bid(300, 1_000), life=3))
+    market.next_epoch()
+    market.devnet.mine()
+    history.step()
+    before, fork = contents(sqlite), market.devnet.snapshot()
+    market.chain.send(market.actors.outsider, Call("Trading", "roll", ([market.actors.consumer.address],)))
+    history.step()
+    assert contents(sqlite)["orders"] != before["orders"]
+    market.devnet.restore(fork)
+    for _ in range(3):
+        market.devnet.mine()
+    history.step()
+    assert contents(sqlite)["orders"] == before["orders"]
+    assert verify(market.chain, sqlite) == (market.chain.head().number, [])
 
 
 def test_step__late_readings__are_kept_and_count_nothing(market, sqlite):

@@ -1,12 +1,14 @@
 """The keeper on the real chain: what is due it does, once, whenever it is stopped and however many there are."""
 
+from dataclasses import replace
+
 import pytest
 
 from busbar import errors, keeper
-from busbar.chain import Account, Call, Chain, Imports, NotMinedError
+from busbar.chain import RESTING, Account, Call, Chain, Imports, NotMinedError
 from busbar.devnet import dev_signer
-from busbar.keeper import Keeper, retirable, turn
-from tests.market import ZONE
+from busbar.keeper import Keeper, batches, retirable, turn
+from tests.market import ZONE, bid
 
 MARKET_MAKER = 4
 OTHER_KEEPER = dev_signer(8)
@@ -214,6 +216,78 @@ def test_step__account_that_acted_an_epoch_ago__is_left_to_settle_by_itself(mark
     tidy = Keeper(market.chain, market.actors.keeper, [ZONE], settle_idle=True)
     assert calls(tidy.step()) == ["clear"]
     assert tidy.step() == []
+
+
+# ------------------------------------------------------------------------------- standing orders
+
+
+def standing(order, life=4):
+    return replace(order, life=life)
+
+
+def test_step__standing_orders_of_an_ended_epoch__are_rolled_once(market, bot):
+    market.enter(market.actors.consumer, standing(bid(300, 1_000)), bid(200, 500))
+    market.enter(market.actors.other_consumer, standing(bid(301, 1_000)))
+    assert bot.step() == []
+    epoch = market.next_epoch()
+    assert calls(bot.step()) == ["clear", "roll"]
+    assert market.chain.book(ZONE) == ({300: 1_000, 301: 1_000}, {})
+    assert {event.args["epoch"] for event in told(market, "Trading", "OrdersRolled")} == {epoch}
+    assert bot.step() == []
+
+
+def test_step__away_while_standing_orders_waited__rolls_into_the_open_epoch_only(market, bot):
+    market.enter(market.actors.consumer, standing(bid(300, 1_000), life=9))
+    market.next_epoch(5)
+    assert calls(bot.step()) == ["clear", "roll"]
+    (entry,) = market.chain.orders(market.actors.consumer.address)
+    assert entry.order == standing(bid(300, 1_000), life=4)
+
+
+def test_step__standing_orders_switched_off__leaves_them(market):
+    market.enter(market.actors.consumer, standing(bid(300, 1_000)))
+    market.next_epoch()
+    assert calls(Keeper(market.chain, market.actors.keeper, [ZONE], roll=False).step()) == ["clear"]
+    assert market.account(market.actors.consumer).standing == RESTING
+
+
+@pytest.mark.parametrize("why", ["suspended", "paused", "another zone", "expired"])
+def test_step__standing_orders_that_may_not_enter__are_not_tried(market, why):
+    market.enter(market.actors.consumer, standing(bid(300, 1_000), life=1))
+    if why == "suspended":
+        market.chain.send(market.actors.distributor, Call("Registry", "setStatus", (market.actors.consumer.address, 2)))
+    if why == "paused":
+        market.chain.send(market.actors.regulator, Call("Trading", "setPaused", (ZONE, True)))
+    market.next_epoch(2 if why == "expired" else 1)
+    zones = [2] if why == "another zone" else [ZONE]
+    assert "roll" not in calls(Keeper(market.chain, market.actors.keeper, zones).step())
+
+
+def test_step__standing_orders_beyond_the_cap__are_tried_once_an_epoch(market, bot):
+    market.enter(market.actors.consumer, standing(bid(300, 1_000)), standing(bid(301, 1_000)))
+    market.next_epoch()
+    market.chain.send(market.actors.regulator, Call("Trading", "setOrderCap", (ZONE, 1)))
+    market.enter(market.actors.third_consumer, bid(100, 100), bid(100, 100))
+    assert calls(bot.step()) == ["roll"]
+    assert len(told(market, "Trading", "RollSkipped")) == 1
+    assert bot.step() == []
+    market.chain.send(market.actors.regulator, Call("Trading", "setOrderCap", (ZONE, 0)))
+    market.next_epoch()
+    assert calls(bot.step()) == ["clear", "roll"]
+
+
+def test_step__two_keepers_one_after_the_other__roll_once(market):
+    market.enter(market.actors.consumer, standing(bid(300, 1_000)))
+    market.next_epoch()
+    for outcomes in (["clear", "roll"], []):
+        assert calls(Keeper(market.chain, market.actors.keeper, [ZONE]).step()) == outcomes
+    assert market.chain.book(ZONE) == ({300: 1_000}, {})
+
+
+def test_batches__many_accounts__fill_a_transaction_and_no_more():
+    roll = [(str(i), orders) for i, orders in enumerate((100, 100, 100, 100, 100, 1, 99, 100))]
+    assert batches(roll) == [["0", "1"], ["2", "3"], ["4", "5", "6"], ["7"]]
+    assert batches([]) == []
 
 
 # ------------------------------------------------------------------------------- turns

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -207,6 +208,20 @@ def test_verbs__of_a_participant__do_what_they_say(market, command, automine):
     assert market.account(consumer).money_free_units == free - market.chain.money.from_wei(2 * BAHT)
     status, out, _ = command("account", *me)
     assert (status, consumer.address in out, "998.00 THB" in out) == (0, True, True)
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--until"])
+def test_order_buy__to_stand__stands_so_long(market, command, automine, option):
+    epoch = market.epoch
+    number = 5 if option == "--epochs" else epoch + 5
+    assert command("order", "buy", 310, 500, option, number, "--account", "dev:23")[0] == 0
+    (entry,) = market.chain.orders(market.actors.consumer.address)
+    assert entry.order == replace(bid(310, 500), life=5)
+
+
+def test_order_buy__to_stand_longer_than_a_day__says_so_in_one_line(command, automine):
+    status, _, err = command("order", "buy", 310, 500, "--epochs", 97, "--account", "dev:23")
+    assert (status, err.count("\n"), "97" in err) == (1, 1, True)
 
 
 def test_order_sell__without_energy__says_so_in_one_line(command, automine):

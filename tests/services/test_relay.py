@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -333,6 +334,27 @@ def test_step__another_order_used_the_nonce__is_skipped(market, actors, box, int
     assert steps.step() == []
     (item,) = box.of(State.REFUSED)
     assert "InvalidNonce" in item.reason
+
+
+def test_step__an_account_whose_standing_orders_rest__has_the_gas_to_roll_them(market, actors, intake, steps):
+    market.enter(actors.consumer, *[replace(bid(1 + 11 * i, 100), life=5) for i in range(90)])
+    market.next_epoch()
+    intake.take([market.signed_orders(actors.consumer, bid(300, 100))])
+    (outcome,) = steps.step()
+    assert outcome.ok
+    assert [event.name for event in market.events(outcome)] == ["EpochCleared", "OrdersRolled", "SignedOrderEntered"]
+    # What a roll took says nothing of what a bundle needs.
+    assert steps._scale == 1
+
+
+def test_step__standing_order_that_another_brought_epochs_later__has_entered(market, actors, box, intake, steps):
+    epoch = market.epoch
+    signed = market.signed_orders(actors.consumer, replace(bid(300, 100), life=5), epochs=(epoch, epoch + 3))
+    intake.take([signed])
+    market.next_epoch(2)
+    market.relay(signed)
+    assert steps.step() == []
+    assert states(box) == {"done": 1}
 
 
 def test_step__dry_run__sends_nothing(market, actors, box, intake):

@@ -9,6 +9,7 @@ contract MessagesTwin {
         string action;
         uint32 energyWh;
         uint16 limitTicksPerKWh;
+        uint32 untilEpoch;
     }
 
     struct Orders {
@@ -21,17 +22,21 @@ contract MessagesTwin {
         Order[] orders;
     }
 
-    bytes32 internal constant ORDER = keccak256("Order(string action,uint32 energyWh,uint16 limitTicksPerKWh)");
+    bytes32 internal constant ORDER = keccak256(
+        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh,uint32 untilEpoch)"
+    );
     bytes32 internal constant ORDERS = keccak256(
         "Orders(address account,uint8 zone,uint8 source,uint32 nonce,uint32 firstEpoch,uint32 lastEpoch,Order[] orders)"
-        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh)"
+        "Order(string action,uint32 energyWh,uint16 limitTicksPerKWh,uint32 untilEpoch)"
     );
 
     function readable(bytes32 domain, Orders memory m) external pure returns (bytes32) {
         bytes32[] memory orders = new bytes32[](m.orders.length);
         for (uint256 i = 0; i < orders.length; ++i) {
             Order memory o = m.orders[i];
-            orders[i] = keccak256(abi.encode(ORDER, keccak256(bytes(o.action)), o.energyWh, o.limitTicksPerKWh));
+            orders[i] = keccak256(
+                abi.encode(ORDER, keccak256(bytes(o.action)), o.energyWh, o.limitTicksPerKWh, o.untilEpoch)
+            );
         }
         bytes32 ordersHash = keccak256(abi.encodePacked(orders));
         bytes32 structHash = keccak256(

@@ -69,7 +69,7 @@ def test_run__a_replayed_street__finds_nothing_wrong(archive, street_day):
     result = audit.run(archive, archive.head.hash)
     assert result.findings == []
     assert result.ok
-    assert len(result.checks) == 13
+    assert len(result.checks) == 14
     assert result.readings == len(street_day.run.readings) == 40
 
 
