@@ -226,8 +226,9 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
         bytes memory refusal;
         bool changed = false;
         if (_mustRoll(word, epoch)) {
-            (word, changed, refusal) = _roll(account, zone, epoch);
+            (word, refusal) = _roll(account, zone, epoch);
             _revertIf(refusal);
+            changed = true;
         }
         (word, refusal) = _admit(account, word, zone, Clearing.unpack(zone.result), epoch, orders);
         _revertIf(refusal);
@@ -622,10 +623,19 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
             return (word, _refusal(InvalidNonce.selector, uint160(account), nonce, lowest));
         }
         if (batch.orders.length == 0) return (word, abi.encodeWithSelector(NoOrders.selector));
+        if (Accounts.standingOf(word) != Accounts.NONE) return _admitAndRoll(batch, account, word);
+        return _admit(account, word, batch.zone, batch.newest, batch.epoch, batch.orders);
+    }
+
+    /// @dev As `_admit`, for an account with standing orders.
+    function _admitAndRoll(
+        Batch memory batch,
+        address account,
+        uint256 word
+    ) private returns (uint256, bytes memory refusal) {
         if (_mustRoll(word, batch.epoch)) {
-            bool changed;
-            (word, changed, refusal) = _roll(account, batch.zone, batch.epoch);
-            if (changed) batch.zoneChanged = true;
+            batch.zoneChanged = true;
+            (word, refusal) = _roll(account, batch.zone, batch.epoch);
             if (refusal.length != 0) return (word, refusal);
         }
         return _admit(account, word, batch.zone, batch.newest, batch.epoch, batch.orders);
@@ -876,10 +886,9 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
             if (!_mustRoll(word, epoch)) continue;
             uint256 zoneId = Accounts.zoneOf(word);
             Zones.Zone memory zone = _rolled(zoneId, epoch);
-            bool changed;
             bytes memory refusal;
-            (word, changed, refusal) = _roll(account, zone, epoch);
-            if (changed) _zones[zoneId] = zone.pack();
+            (word, refusal) = _roll(account, zone, epoch);
+            _zones[zoneId] = zone.pack();
             if (refusal.length != 0) emit RollSkipped(account, refusal);
             else if (Accounts.countOf(word) != 0) ++rolled;
             // As in enterBundles.
@@ -896,33 +905,33 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
 
     /// @dev Settles an account that must roll, stores it, and enters what is left of its standing orders into `epoch`;
     ///      or returns the error that says why they do not enter: then they rest.
-    /// @param zone The account's, with its ended epoch cleared.
+    /// @param zone The account's, with its ended epoch cleared; the caller stores it.
     /// @return word The account word, stored.
-    /// @return changed Whether the caller must store the zone.
     function _roll(
         address account,
         Zones.Zone memory zone,
         uint256 epoch
-    ) private returns (uint256 word, bool changed, bytes memory refusal) {
+    ) private returns (uint256 word, bytes memory refusal) {
         Standing.Rest memory rest = _rest(account, _accounts[account], epoch);
         word = rest.account;
         _accounts[account] = word;
-        if (Accounts.countOf(word) == 0) return (word, false, refusal);
+        if (Accounts.countOf(word) == 0) return (word, refusal);
         uint256 zoneId = Accounts.zoneOf(word);
         if (Accounts.statusOf(word) != Accounts.ACTIVE) {
-            return (word, false, _refusal(AccountSuspended.selector, uint160(account)));
+            return (word, _refusal(AccountSuspended.selector, uint160(account)));
         }
-        if (zone.paused) return (word, false, _refusal(ZonePaused.selector, zoneId));
+        if (zone.paused) return (word, _refusal(ZonePaused.selector, zoneId));
         uint48[] memory orders = rest.orders;
         Standing.roll(orders, epoch - Accounts.epochOf(word));
         // As if their escrow were free again: entering locks it once more. With no orders no result is needed.
         uint256 fresh = Accounts.withEpoch(Accounts.plus(word, rest.energyEscrow, rest.moneyEscrow), epoch);
         (fresh, refusal) = _admit(account, fresh, zone, Clearing.unpack(0), epoch, orders);
         if (refusal.length == 0) refusal = _place(account, fresh, _books[zoneId], epoch, orders);
-        if (refusal.length != 0) return (word, false, refusal);
-        changed = _count(zone, epoch, _counted(0, orders.length));
+        if (refusal.length != 0) return (word, refusal);
+        // slither-disable-next-line unused-return -- the caller stores the zone in any case
+        _count(zone, epoch, _counted(0, orders.length));
         emit OrdersRolled(account, epoch, uint8(zoneId), OrderCodec.toBytes(orders));
-        return (_accounts[account], changed, refusal);
+        return (_accounts[account], refusal);
     }
 
     /// @dev Settles an account that must roll: what is left of its standing orders rests in their places. The caller

@@ -50,7 +50,7 @@ def funded(market, wallet, actors):
     (keys,) = (e["storageKeys"] for e in access if e["address"].lower() == trading.lower())
     for key in keys:
         word = int(market.chain.node.request("eth_getStorageAt", trading, key, "latest"), 16)
-        if word >> 254 == 1:
+        if word >> 255 == 1:
             filled = "0x" + (word + 100 * BAHT // (5 * 10**6)).to_bytes(32, "big").hex()
             market.devnet.node.request("anvil_setStorageAt", trading, key, filled)
             return wallet
