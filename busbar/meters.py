@@ -12,13 +12,13 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
 
-from busbar import metrics
-from busbar.chain import Chain, Head, Outcome, Register, Signer
+from busbar import errors, metrics
+from busbar.chain import TRANSACTION_GAS_CAP, Call, Chain, Head, NodeRefusedError, Outcome, Register, Signer
 from busbar.outbox import Item, Outbox, State
 from busbar.readings import MeterKey, Reading, SignedReading, meter_id_text
 
@@ -27,6 +27,15 @@ BATCH = 100
 
 TOGETHER = 8
 """Most transactions that are sent together: about a block of 30 million gas."""
+
+READING_GAS = 60_000
+"""What a reading is taken to need until a receipt shows better: an account's words used for the first time."""
+
+CALL_GAS = 250_000
+"""What a batch needs besides, with room for whatever else happens in its block."""
+
+MOST_READING_GAS = 160_000
+"""How far the gateway goes when a batch runs out of gas: many readings whose growth is parked."""
 
 SKIP_REASONS = (
     "none",
@@ -140,6 +149,7 @@ class Gateway:
         self.source = source
         self.outbox = outbox or Outbox(None)
         self._parsed: dict[str, SignedReading] = {}
+        self._reading_gas = READING_GAS
         self._reorganisations = -1
         self._forgot_in = -1
 
@@ -210,8 +220,8 @@ class Gateway:
     def _submit(self, batches: Sequence[Sequence[SignedReading]]) -> list[Outcome]:
         if not self.chain.policy.dry_run:
             self.outbox.mark([signed.reading.key for batch in batches for signed in batch], State.SENT)
-        calls = [(self.signer, self.chain.submit_readings_call(batch)) for batch in batches]
-        outcomes = self.chain.send_many(calls)
+        outcomes = self.chain.send_many([(self.signer, self._call(batch)) for batch in batches])
+        self._learn(batches, outcomes)
         for batch, outcome in zip(batches, outcomes, strict=True):
             if outcome.error is not None:
                 metrics.failed(outcome.error)
@@ -219,6 +229,21 @@ class Gateway:
             else:
                 self._note(outcome, len(batch))
         return outcomes
+
+    def _call(self, batch: Sequence[SignedReading]) -> Call:
+        # An estimate would have the node run every signature several times.
+        gas = CALL_GAS + len(batch) * self._reading_gas * 5 // 4
+        return replace(self.chain.submit_readings_call(batch), gas=min(gas, TRANSACTION_GAS_CAP))
+
+    def _learn(self, batches: Sequence[Sequence[SignedReading]], outcomes: Sequence[Outcome]) -> None:
+        """Corrects what a reading is taken to need, by what the newest ones took."""
+        if any(type(outcome.error) in (NodeRefusedError, errors.UnknownRevert) for outcome in outcomes):
+            # Out of gas is no contract's error, and nodes tell it each in their words.
+            self._reading_gas = min(self._reading_gas * 2, MOST_READING_GAS)
+            return
+        taken = [(outcome.gas_used, len(batch)) for batch, outcome in zip(batches, outcomes, strict=True) if outcome.ok]
+        if taken:
+            self._reading_gas = max(gas // count for gas, count in taken)
 
     def _note(self, outcome: Outcome, count: int) -> None:
         """Notes what a receipt tells of each reading: where it counted, what was parked, why it was passed over."""

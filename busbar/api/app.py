@@ -74,7 +74,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _operation_id(route: APIRoute) -> str:
-    path = route.path.removeprefix(PREFIX).strip("/").replace("{", "").replace("}", "").replace("/", "_")
+    path = (
+        route.path.removeprefix(PREFIX)
+        .replace(":path", "")
+        .strip("/")
+        .replace("{", "")
+        .replace("}", "")
+        .replace("/", "_")
+    )
     return f"{min(route.methods or ()).lower()}_{path or 'root'}"
 
 

@@ -59,7 +59,7 @@ def post_reading(gateway: Gateway, body: SignedReadingMessage, response: Respons
     return taken
 
 
-@router.get("/{reading_id}")
+@router.get("/{reading_id:path}")
 def reading(gateway: Gateway, reading_id: ReadingInPath) -> TakenReading:
     """What became of a reading."""
     return _asked(gateway, "GET", f"/readings/{_in_path(reading_id)}")
