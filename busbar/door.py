@@ -65,7 +65,7 @@ class Groups(Generic[Entry]):
             self._turning = asyncio.create_task(self._turn())
         answers = await asyncio.gather(*answered)
         for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, errors.BusbarError):
+            if isinstance(answer, Exception) and not _is_refusal(answer):
                 raise answer
         return answers
 
@@ -84,6 +84,11 @@ class Groups(Generic[Entry]):
     async def look(self, function: Callable[..., Any], *args: Any) -> Any:
         """Calls a function on the thread that takes entries."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+
+def _is_refusal(problem: Exception) -> bool:
+    """Whether a problem is the entry's own: what passes by itself is the node's or the disk's, and everybody's."""
+    return isinstance(problem, errors.BusbarError) and problem.remedy is not errors.Remedy.RETRY
 
 
 def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:

@@ -18,7 +18,17 @@ from typing import Any, Protocol
 import structlog
 
 from busbar import errors, metrics
-from busbar.chain import TRANSACTION_GAS_CAP, Call, Chain, Head, NodeRefusedError, Outcome, Register, Signer
+from busbar.chain import (
+    ROLL_GAS,
+    TRANSACTION_GAS_CAP,
+    Call,
+    Chain,
+    Head,
+    NodeRefusedError,
+    Outcome,
+    Register,
+    Signer,
+)
 from busbar.outbox import Item, Outbox, State
 from busbar.readings import MeterKey, Reading, SignedReading, meter_id_text
 
@@ -28,11 +38,14 @@ BATCH = 100
 TOGETHER = 8
 """Most transactions that are sent together: about a block of 30 million gas."""
 
+LOOKED_BACK = 100_000
+"""Newest readings that a reorganisation may make due again: ten quarter-hours of 10,000 meters."""
+
 READING_GAS = 60_000
 """What a reading is taken to need until a receipt shows better: an account's words used for the first time."""
 
-CALL_GAS = 250_000
-"""What a batch needs besides, with room for whatever else happens in its block."""
+BATCH_GAS = 60_000
+"""What a batch needs besides."""
 
 MOST_READING_GAS = 160_000
 """How far the gateway goes when a batch runs out of gas: many readings whose growth is parked."""
@@ -174,7 +187,7 @@ class Gateway:
             if any(outcome.error is not None for outcome in sent):
                 # The rest builds on these: better all of them with the next step than out of order now.
                 break
-        self._tidy(head)
+        self._tidy(head, counted=bool(outcomes))
         return outcomes
 
     def _reopen(self, head: Head) -> None:
@@ -182,7 +195,7 @@ class Gateway:
         if self._reorganisations == self.chain.reorganisations:
             return
         ends: dict[str, list[int]] = defaultdict(list)
-        for key in self.outbox.keys(State.DONE):
+        for key in self.outbox.keys(State.DONE, LOOKED_BACK):
             meter_id, _, end = key.rpartition("@")
             ends[meter_id].append(int(end))
         registers = self.chain.registers(sorted(ends), head.number)
@@ -232,7 +245,7 @@ class Gateway:
 
     def _call(self, batch: Sequence[SignedReading]) -> Call:
         # An estimate would have the node run every signature several times.
-        gas = CALL_GAS + len(batch) * self._reading_gas * 5 // 4
+        gas = BATCH_GAS + ROLL_GAS + len(batch) * self._reading_gas * 5 // 4
         return replace(self.chain.submit_readings_call(batch), gas=min(gas, TRANSACTION_GAS_CAP))
 
     def _learn(self, batches: Sequence[Sequence[SignedReading]], outcomes: Sequence[Outcome]) -> None:
@@ -243,7 +256,7 @@ class Gateway:
             return
         taken = [(outcome.gas_used, len(batch)) for batch, outcome in zip(batches, outcomes, strict=True) if outcome.ok]
         if taken:
-            self._reading_gas = max(gas // count for gas, count in taken)
+            self._reading_gas = max((gas - BATCH_GAS) // count for gas, count in taken)
 
     def _note(self, outcome: Outcome, count: int) -> None:
         """Notes what a receipt tells of each reading: where it counted, what was parked, why it was passed over."""
@@ -276,13 +289,16 @@ class Gateway:
         self.outbox.mark_each(refused, State.REFUSED)
         log.info("submitted", readings=count, skipped=count - len(counted), gas=outcome.gas_used)
 
-    def _tidy(self, head: Head) -> None:
-        for state, count in self.outbox.counts().items():
-            metrics.QUEUE.labels(state.value).set(count)
+    def _tidy(self, head: Head, *, counted: bool) -> None:
         epoch = self.chain.calendar.epoch_at(head.timestamp)
         if epoch != self._forgot_in:
             self._forgot_in = epoch
             self.outbox.forget(int(time.time()) - KEEP_S)
+        elif not counted:
+            # Counting goes over a week of readings: not in every pass that has nothing to do.
+            return
+        for state, count in self.outbox.counts().items():
+            metrics.QUEUE.labels(state.value).set(count)
 
     def _sign(self, reading: Reading) -> SignedReading:
         return self.source.keys[reading.meter_id].sign(reading, self.chain.meter_domain)

@@ -200,9 +200,10 @@ class Outbox:
         """The named items by key; unknown ones are left out."""
         return {item.key: item for key in keys if (item := self.find(key)) is not None}
 
-    def keys(self, state: State) -> list[str]:
-        """Keys of all items of one state."""
-        return [row[0] for row in self._db.execute("SELECT key FROM items WHERE state = ?", (state,))]
+    def keys(self, state: State, limit: int) -> list[str]:
+        """Keys of items of one state, the newest first."""
+        found = self._db.execute("SELECT key FROM items WHERE state = ? ORDER BY number DESC LIMIT ?", (state, limit))
+        return [row[0] for row in found]
 
     def open_count(self, prefix: str) -> int:
         """How many items are still to be done whose keys begin so."""

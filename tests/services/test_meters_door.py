@@ -375,6 +375,18 @@ def test_step__many_meters_at_one_time__go_together_in_one_block(market, actors,
     assert len({outcome.block for outcome in outcomes}) == 1
 
 
+def test_step__what_it_expects_is_far_too_little__expects_more_until_it_fits(market, actors, intake, roof):
+    gateway = Gateway(market.chain, actors.minter, outbox=intake.outbox)
+    gateway._reading_gas = 1_000
+    meters = [roof, *(assigned(market, f"m-{i}", actors.producer) for i in range(9))]
+    intake.take([meter.read(export_wh=700, at=now(market)) for meter in meters])
+    assert gateway.step()[0].tx_hash is None
+    for _ in range(10):
+        gateway.step()
+    assert len(counted(market)) == 10
+    assert 10_000 < gateway._reading_gas < 60_000
+
+
 def test_step__not_included__is_sent_again_and_counts_once(market, actors, intake, roof):
     intake.take([roof.read(export_wh=700, at=now(market))])
     Gateway(impatient(market), actors.minter, outbox=intake.outbox).step()
