@@ -137,16 +137,12 @@ class Intake:
                 answers.append(problem)
                 result = type(problem).__name__
             metrics.READINGS.labels(self.door, result).inc()
-        self._accept(items, cursor)
-        return answers
-
-    def _accept(self, items: Sequence[Item], cursor: Cursor | None) -> None:
         try:
             self.outbox.accept(items, cursor)
         except KeyConflictError:
-            # Another door on the same file has taken one of them on since the look: that one stands.
-            known = self.outbox.states(item.key for item in items)
-            self.outbox.accept((item for item in items if item.key not in known), cursor)
+            # Another door on the same file has taken one of them on since the look: that one stands, and is known now.
+            return self.take(readings, cursor)
+        return answers
 
     def _check(self, signed: SignedReading, known: _Known, head: Head) -> None:
         """Refuses what could never count, in the contract's order."""

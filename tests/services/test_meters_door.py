@@ -243,6 +243,25 @@ def test_take__forgeries_before_the_meter__use_up_nothing_of_its_own(market, roo
     assert names(answers) == ["str", "MeterRateError"]
 
 
+def test_take__another_door_takes_the_same_meanwhile__is_one_and_the_first_stands(market, roof, tmp_path):
+    at = now(market)
+    first, second = roof.read(export_wh=1, at=at), roof.read(export_wh=1, at=at)
+    here, there = (Intake(market.chain, Outbox(tmp_path / "box.sqlite")) for _ in range(2))
+    look = here.outbox.found
+
+    def found(keys):
+        # The other door is quicker, just after the look.
+        here.outbox.found = look
+        seen = look(keys)
+        there.take([first])
+        return seen
+
+    here.outbox.found = found
+    assert names(here.take([second])) == ["KeyConflictError"]
+    assert names(here.take([first])) == ["str"]
+    assert len(here.outbox.open()) == 1
+
+
 def test_post__flood_of_one_meter__is_told_to_wait(market, actors, tmp_path, roof):
     with running(market, tmp_path, rate="2/hour") as gateway:
         at = now(market)
