@@ -29,7 +29,7 @@ from busbar.chain import (
     Register,
     Signer,
 )
-from busbar.outbox import Item, Outbox, State
+from busbar.outbox import OPEN, Item, Outbox, State
 from busbar.readings import MeterKey, Reading, SignedReading, meter_id_text
 
 BATCH = 100
@@ -187,7 +187,7 @@ class Gateway:
             if any(outcome.error is not None for outcome in sent):
                 # The rest builds on these: better all of them with the next step than out of order now.
                 break
-        self._tidy(head, counted=bool(outcomes))
+        self._tidy(head)
         return outcomes
 
     def _reopen(self, head: Head) -> None:
@@ -289,16 +289,14 @@ class Gateway:
         self.outbox.mark_each(refused, State.REFUSED)
         log.info("submitted", readings=count, skipped=count - len(counted), gas=outcome.gas_used)
 
-    def _tidy(self, head: Head, *, counted: bool) -> None:
+    def _tidy(self, head: Head) -> None:
         epoch = self.chain.calendar.epoch_at(head.timestamp)
         if epoch != self._forgot_in:
             self._forgot_in = epoch
             self.outbox.forget(int(time.time()) - KEEP_S)
-        elif not counted:
-            # Counting goes over a week of readings: not in every pass that has nothing to do.
-            return
-        for state, count in self.outbox.counts().items():
-            metrics.QUEUE.labels(state.value).set(count)
+        # Not those that are done: counting them would go over a week of readings.
+        for state in (*OPEN, State.REFUSED):
+            metrics.QUEUE.labels(state.value).set(self.outbox.count(state))
 
     def _sign(self, reading: Reading) -> SignedReading:
         return self.source.keys[reading.meter_id].sign(reading, self.chain.meter_domain)
