@@ -34,8 +34,9 @@ check: $(STAMPS)/setup $(STAMPS)/compile $(STAMPS)/check ## format, lint, types,
 bench-gas: $(STAMPS)/setup $(STAMPS)/compile ## measure what everything costs in gas, and write bench/results
 	@$(PY) -m bench.gas $(ARGS)
 
-bench-throughput: $(STAMPS)/setup $(STAMPS)/compile ## measure how many signed orders a second a relay enters, and write bench/results
+bench-throughput: $(STAMPS)/setup $(STAMPS)/compile ## measure how many orders and readings a second enter, and write bench/results
 	@$(PY) -m bench.throughput $(ARGS)
+	@$(PY) -m bench.metering $(ARGS)
 
 SEED ?= 1
 chaos: $(STAMPS)/setup $(STAMPS)/compile ## disturb a running market 67 times in 200 epochs, and compare (SEED=2 for others)

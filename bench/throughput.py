@@ -251,7 +251,7 @@ class Hands:
         """Hands everything to the intake on one thread and lets the relay enter it on this one."""
         self.profile.stages = {name: Stage() for name in STAGES}
         load = os.getloadavg()[0]
-        anvil, python = _cpu_s(self.devnet.pid), time.process_time()
+        anvil, python = cpu_s(self.devnet.pid), time.process_time()
         began = time.monotonic()
         with ThreadPoolExecutor(1, "intake") as thread:
             handing = thread.submit(_hand_in, self.door, signed)
@@ -265,7 +265,7 @@ class Hands:
             "blocks": max(blocks) - min(blocks) + 1,
             "transactions": len(outcomes),
             "gas": sum(outcome.gas_used for outcome in outcomes),
-            "anvil_cpu_s": _cpu_s(self.devnet.pid) - anvil,
+            "anvil_cpu_s": cpu_s(self.devnet.pid) - anvil,
             "python_cpu_s": time.process_time() - python,
             "stages": self.profile.stages,
         }
@@ -354,7 +354,7 @@ def _compare(
     return result.volume_wh, result.price2
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """CPU seconds of a process, as Linux counts them."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -408,9 +408,9 @@ def table(found: Sequence[Figures]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shown(figures: Figures, cpu_s: float, wall_s: float | None) -> str:
-    cpu = f"{cpu_s * 1e6 / figures.orders:,.0f}"
-    return cpu if wall_s is None else f"{cpu} / {wall_s:.1f}"
+def _shown(figures: Figures, cpu: float, wall_s: float | None) -> str:
+    told = f"{cpu * 1e6 / figures.orders:,.0f}"
+    return told if wall_s is None else f"{told} / {wall_s:.1f}"
 
 
 def write(found: Sequence[Figures], folder: Path) -> None:

@@ -49,8 +49,8 @@ ROLL_GAS = 170_000
 FEE_STEP = (9, 8)
 """A replacement offers an eighth more; nodes take one from a tenth more."""
 
-ACCOUNTS_PAGE = 200
-"""Accounts to one view."""
+VIEWS_PAGE = 200
+"""Accounts or meters to one view."""
 
 FOLLOWING_GAS = 400_000
 """Gas limit of a call that cannot be simulated, because it depends on one not included yet."""
@@ -318,6 +318,34 @@ class Register:
     interval_end: int
     import_wh: int
     export_wh: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A meter's record.
+
+    Attributes:
+        key: Address of the public key that its readings are checked against.
+        key_type: Curve of the key, by number (`readings.KeyType`).
+        status: 0 unknown, 1 active, 2 revoked.
+        kind: 1 prosumer, 2 consumer.
+        source: Where its export comes from, by number (IRegistry.Source).
+        assigned_at: Unix seconds.
+        owner: Whose energy it measures.
+        rated_import_w: Power limit, W.
+        rated_export_w: Power limit, W.
+    """
+
+    meter_id: str
+    key: str
+    key_type: int
+    status: int
+    kind: int
+    source: int
+    assigned_at: int
+    owner: str
+    rated_import_w: int
+    rated_export_w: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -619,6 +647,8 @@ class Chain:
         self.policy = policy or Policy()
         self._places: dict[tuple[str, int], _Place] = {}
         self._last: Head | None = None
+        self.reorganisations = 0
+        """How often the newest block seen was found gone."""
         self.addresses: dict[str, str] = {}
         self._functions: dict[str, dict[tuple[str, int], _Function]] = {}
         self.chain_id = int(self.node.request("eth_chainId"), 16)
@@ -649,6 +679,7 @@ class Chain:
         head = _head(newest)
         if self._last is not None and (before[0] is None or _head(before[0]).hash != self._last.hash):
             metrics.REORGS.inc()
+            self.reorganisations += 1
             log.warning("the chain went back", seen=self._last.number, newest=head.number)
         self._last = head
         metrics.HEIGHT.set(head.number)
@@ -716,18 +747,23 @@ class Chain:
         views = self._of("Metering", "importsOf", addresses, block)
         return [Imports(address, *values) for address, values in zip(addresses, views, strict=True)]
 
-    def _of(self, contract: str, function: str, addresses: Sequence[str], block: int | None) -> list[Any]:
-        """Views of many accounts: a node gives a call no more gas than a block has, so a page at a time."""
-        starts = range(0, len(addresses), ACCOUNTS_PAGE)
+    def _of(self, contract: str, function: str, subjects: Sequence[Any], block: int | None) -> list[Any]:
+        """Views of many accounts or meters: a node gives a call no more gas than a block has, so a page at a time."""
+        starts = range(0, len(subjects), VIEWS_PAGE)
         if block is None and len(starts) > 1:
             block = self.head().number
-        calls = [Call(contract, function, (list(addresses[start : start + ACCOUNTS_PAGE]),)) for start in starts]
+        calls = [Call(contract, function, (list(subjects[start : start + VIEWS_PAGE]),)) for start in starts]
         return [view for views in self.read(calls, block) for view in views]
 
     def registers(self, meter_ids: Sequence[str], block: int | None = None) -> list[Register]:
         """Newest accepted readings."""
-        views = self.view("Metering", "registersOf", [meter_id_bytes(m) for m in meter_ids], block=block)
+        views = self._of("Metering", "registersOf", [meter_id_bytes(m) for m in meter_ids], block)
         return [Register(meter_id, *values) for meter_id, values in zip(meter_ids, views, strict=True)]
+
+    def meters(self, meter_ids: Sequence[str], block: int | None = None) -> list[Meter]:
+        """Records of meters."""
+        records = self.read([Call("Registry", "meterOf", (meter_id_bytes(m),)) for m in meter_ids], block)
+        return [Meter(meter_id, *values) for meter_id, values in zip(meter_ids, records, strict=True)]
 
     def zone(self, zone: int, block: int | None = None) -> Zone:
         """A zone's state."""

@@ -5,7 +5,9 @@ A failure is one line on standard error and exit status 1.
 
 import signal
 import sys
+from contextlib import ExitStack
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +20,9 @@ from busbar.options import Network, Once, Pause, Plan, RecordFile, Url, market_o
 if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --help` should not cost
     from collections.abc import Callable, Sequence
 
-    from busbar.chain import Outcome, Signer
+    from busbar.chain import Chain, Outcome, Signer
+    from busbar.meter_keys import Curve
+    from busbar.outbox import Outbox
 
 app = typer.Typer(
     add_completion=False,
@@ -110,6 +114,10 @@ def enrol(
     day: Annotated[str | None, typer.Option(help="First day, YYYY-MM-DD.")] = None,
     days: Annotated[int, typer.Option(min=1, help="How many days.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the agents' limits.")] = 1,
+    meter_keys: Annotated[
+        Path | None, typer.Option(help="Folder of the meters' keystores, made if missing; development keys without.")
+    ] = None,
+    meter_curve: Annotated[str, typer.Option(help="Of keys made here: secp256k1, p256, or both in turn.")] = "both",
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
@@ -139,7 +147,10 @@ def enrol(
             epoch_seconds=chain.calendar.epoch_seconds,
             seed=seed,
             tariff_plan=plan,
+            meter_keystores=meter_keys,
         )
+        if meter_keys is not None:
+            enrolments.make_meter_keys(meter_keys, data, _curve(meter_curve))
         enrolments.DatedTariff(enrolment, data).check()
         enrolment.save(out)
     outcomes = enrolments.enrol(
@@ -185,6 +196,8 @@ def meters(
     outbox: Annotated[
         Path | None, typer.Option(help="Its outbox; outbox.sqlite beside the enrolment if not set.")
     ] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port on which readings are taken.")] = None,
+    headend: Annotated[str | None, typer.Option(help="Address of a head-end that is asked for readings.")] = None,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
@@ -192,20 +205,72 @@ def meters(
     once: Once = False,
     quiet: Quiet = False,
 ) -> None:
-    """Signs and submits an enrolled community's readings as the chain's time passes. Stop and start it as you like."""
+    """Submits readings: of an enrolled community it simulates, taken over HTTP, asked of a head-end."""
+    from busbar.door import serve
     from busbar.enrolment import Enrolment, simulated_meters
-    from busbar.meters import Gateway
+    from busbar.intake import Intake
+    from busbar.meters import NO_METERS, Gateway
+    from busbar.meters_api import create_app
     from busbar.outbox import Outbox
+    from busbar.polling import HeadEnd, Poller
 
     bot = _Bot("meters", network, url, record, pause, once, quiet)
     mine = bot.settings.meters
-    file = _enrolment(enrolment or mine.enrolment)
-    enrolled = Enrolment.load(file)
+    at, asked = mine.port if port is None else port, headend or (str(mine.headend) if mine.headend else None)
+    file = enrolment or mine.enrolment
+    if at is None and asked is None:
+        file = _enrolment(file)
+    box = outbox or mine.outbox or (file or Path("out/meters")).with_name("outbox.sqlite")
     signer = bot.signer(account or mine.account)
     market = f"{bot.chain.chain_id}:{bot.chain.addresses['Metering']}"
-    box = Outbox(outbox or mine.outbox or file.with_name("outbox.sqlite"), market)
+    source = NO_METERS
+    if file is not None:
+        enrolled = Enrolment.load(file)
+        source = simulated_meters(enrolled, enrolled.community())
+
+    def another() -> "tuple[Chain, Outbox]":
+        # Each door takes readings on by a thread of its own, with a client and a connection of its own.
+        return market_of(bot.settings, network, url, record)[2], Outbox(box, market)
+
+    with ExitStack() as doors:
+        if at is not None:
+            intake = Intake(*another(), rate=mine.rate)
+            doors.callback(serve(create_app(intake, mine.address_rate), mine.host, at))
+        if asked is not None:
+            polled = Intake(*another(), door="headend")
+            poller = Poller(HeadEnd(asked, mine.headend_timeout_s), polled, mine.headend_pause_s)
+            if once:
+                poller.poll()
+            else:
+                poller.start()
+                doors.callback(poller.stop)
+        bot.run(Gateway(bot.chain, signer, source, Outbox(box, market)).step, [signer.address], mine.metrics_port)
+
+
+@app.command()
+def headend(
+    enrolment: EnrolmentFile = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port on which it answers.")] = None,
+    network: Network = None,
+    url: Url = None,
+    record: RecordFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Simulates an AMI head-end: serves an enrolled community's signed readings page by page."""
+    from busbar.door import serve
+    from busbar.enrolment import Enrolment, simulated_meters
+    from busbar.headend import Readings, create_app
+
+    settings = settings_of(quiet)
+    mine = settings.headend
+    enrolled = Enrolment.load(_enrolment(enrolment or mine.enrolment))
     source = simulated_meters(enrolled, enrolled.community())
-    bot.run(Gateway(bot.chain, signer, source, box).step, [signer.address], mine.metrics_port)
+    readings = Readings(market_of(settings, network, url, record)[2], source)
+    stop = serve(create_app(readings), mine.host, mine.port if port is None else port)
+    try:
+        service.run(lambda: (), pause_s=settings.pause_s)
+    finally:
+        stop()
 
 
 @app.command()
@@ -246,7 +311,7 @@ def relay(
     quiet: Quiet = False,
 ) -> None:
     """Takes signed bundles over HTTP and enters them. Stop and start it as you like."""
-    from busbar import relay_api
+    from busbar import door, relay_api
     from busbar.outbox import Outbox
     from busbar.relay import Intake, Relay
 
@@ -258,7 +323,7 @@ def relay(
     # Bundles are taken on by a thread of its own, with a client and a connection of its own.
     chain = market_of(bot.settings, network, url, record)[2]
     intake = Intake(chain, Outbox(file, market), rate=mine.rate, most_waiting=mine.most_waiting)
-    stop = relay_api.serve(relay_api.create_app(intake), mine.host, mine.port if port is None else port)
+    stop = door.serve(relay_api.create_app(intake), mine.host, mine.port if port is None else port)
     try:
         bot.run(Relay(bot.chain, signer, Outbox(file, market)).step, [signer.address], mine.metrics_port)
     finally:
@@ -284,7 +349,7 @@ def up(quiet: Quiet = False) -> None:
 def doctor(network: Network = None, url: Url = None, record: RecordFile = None) -> None:
     """Looks for what is wrong with node, deployment, roles, funds, clocks and clearing, and says what to do."""
     from busbar.deployment import Parameters, Record, parameters_path, record_path
-    from busbar.doctor import Bot, examine
+    from busbar.doctor import Bot, Door, examine
     from busbar.keys import address
 
     settings = settings_of(quiet=True)
@@ -298,8 +363,18 @@ def doctor(network: Network = None, url: Url = None, record: RecordFile = None) 
         )
         if name in settings.up.run
     ]
+    doors = [
+        Door(name, f"http://{host}:{port}", title)
+        for name, host, port, title in (
+            ("meters", settings.meters.host, settings.meters.port, "Busbar gateway"),
+            ("headend", settings.headend.host, settings.headend.port, "Busbar head-end"),
+            ("relay", settings.relay.host, settings.relay.port, "Busbar relay"),
+        )
+        if name in settings.up.run and port
+    ]
     wrong = 0
-    for finding in examine(lambda: market_of(settings, network, url, record)[2], held, bots, settings.keeper.zones):
+    market = partial(market_of, settings, network, url, record)
+    for finding in examine(lambda: market()[2], held, bots, settings.keeper.zones, doors=doors):
         typer.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name}: {finding.told}")
         if not finding.ok:
             wrong += 1
@@ -350,11 +425,16 @@ Keystores = Annotated[Path | None, typer.Option("--keystores", help="Folder of t
 
 
 @wallet_app.command("new")
-def wallet_new(name: Annotated[str, typer.Argument(help="Its name.")], keystores: Keystores = None) -> None:
+def wallet_new(
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    keystores: Keystores = None,
+    p256: Annotated[bool, typer.Option("--p256", help="A meter's key on P-256.")] = False,
+) -> None:
     """Makes a key and its keystore; the password is in BUSBAR_KEYSTORE_PASSWORD or ..._PASSWORD_FILE."""
     from busbar import wallet
+    from busbar.readings import KeyType
 
-    made = wallet.new(keystores or settings_of().keystores, name)
+    made = wallet.new(keystores or settings_of().keystores, name, KeyType(int(p256)))
     typer.echo(f"{made.address} {made.path}")
 
 
@@ -440,6 +520,15 @@ class _Bot:
         finally:
             if stop is not None:
                 stop()
+
+
+def _curve(name: str) -> "Curve":
+    from busbar.meter_keys import Curve
+
+    try:
+        return Curve(name)
+    except ValueError:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(Curve)}", param_hint="--meter-curve") from None
 
 
 def _enrolment(file: Path | None) -> Path:

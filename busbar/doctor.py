@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import httpx
+
 from busbar import errors
 from busbar.chain import Call, Chain, load_artifact
 from busbar.deployment import ROLES, Record
@@ -23,6 +25,9 @@ LAG_EPOCHS = 2
 
 TRANSACTIONS_AHEAD = 100
 """A bot whose funds pay for fewer transactions is told."""
+
+DOOR_TIMEOUT_S = 5
+"""Longest wait for an HTTP door to answer."""
 
 TRANSACTION_GAS = 3_000_000
 """Gas of a large transaction of a bot: a hundred readings."""
@@ -54,8 +59,22 @@ class Bot:
     role: str
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An HTTP door to knock at: whose it is, its address, and what it calls itself."""
+
+    name: str
+    url: str
+    title: str
+
+
 def examine(
-    connect: Callable[[], Chain], record: Record, bots: Sequence[Bot], zones: Sequence[int], now: float | None = None
+    connect: Callable[[], Chain],
+    record: Record,
+    bots: Sequence[Bot],
+    zones: Sequence[int],
+    now: float | None = None,
+    doors: Sequence[Door] = (),
 ) -> Iterator[Finding]:
     """Examines an installation; findings come as they are made.
 
@@ -65,6 +84,7 @@ def examine(
         bots: Whose roles and funds are looked at.
         zones: Zones whose clearing is looked at.
         now: This machine's time; the clock's, if not given.
+        doors: HTTP doors that shall answer.
     """
     try:
         chain = connect()
@@ -72,6 +92,7 @@ def examine(
         yield Finding(False, "node and deployment", str(problem), "see the message; nothing else was looked at")
         return
     yield Finding(True, "node and deployment", f"chain {chain.chain_id} at {chain.node.url}, contracts in place")
+    yield from (_door(door) for door in doors)
     head = chain.head()
     yield _clock(head.timestamp, time.time() if now is None else now)
     yield _sources(record)
@@ -106,6 +127,18 @@ def _sources(record: Record) -> Finding:
             f"use the checkout that deployed it, commit {record.commit}",
         )
     return Finding(True, "sources", "contracts are this checkout's")
+
+
+def _door(door: Door) -> Finding:
+    try:
+        answer = httpx.get(f"{door.url}/openapi.json", timeout=DOOR_TIMEOUT_S, trust_env=False)
+        told = answer.json()["info"]["title"] if answer.is_success else f"status {answer.status_code}"
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as problem:
+        told = type(problem).__name__
+    if told == door.title:
+        return Finding(True, f"{door.name}: door", f"{door.title} answers at {door.url}")
+    remedy = f"start `busbar {door.name}`, and see its log for why it does not answer there"
+    return Finding(False, f"{door.name}: door", f"no {door.title} answers at {door.url} ({told})", remedy)
 
 
 def _role(chain: Chain, bot: Bot) -> Finding:

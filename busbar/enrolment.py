@@ -6,18 +6,20 @@ the chain; none needs to talk to another.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from busbar import errors, tools
+from busbar import meter_keys as keystores
 from busbar.agents import Agent, Corridor, Role, TariffClock
-from busbar.chain import Call, Chain, KeySigner, Outcome, Signer
+from busbar.chain import Call, Chain, Outcome, Signer
 from busbar.community import Community, CommunityMeter, Registers, load_community
 from busbar.devnet import dev_meter_key, dev_signer
 from busbar.meters import SimulatedMeters
-from busbar.readings import Reading, meter_id_bytes
+from busbar.readings import MeterKey, Reading, meter_id_bytes
 from busbar.tariff import FLAT_MARGINAL_PLAN, Tariff, load_tariff
 
 ENROLMENT_FILE = "enrolment.json"
@@ -62,6 +64,7 @@ class Enrolment(BaseModel):
         seed: Seed of the agents' limits.
         tariff_file: Dated tariffs.
         plan: Retail plan.
+        meter_keystores: Folder of the keystores that the meters sign with; the development chain's keys without.
         participants: Everybody, the utility last.
     """
 
@@ -78,6 +81,7 @@ class Enrolment(BaseModel):
     seed: int
     tariff_file: str
     plan: str = FLAT_MARGINAL_PLAN
+    meter_keystores: str | None = None
     participants: list[Participant]
 
     def save(self, folder: Path) -> Path:
@@ -145,6 +149,7 @@ def plan(
     zone: int = 1,
     tariff_file: Path | None = None,
     tariff_plan: str = FLAT_MARGINAL_PLAN,
+    meter_keystores: Path | None = None,
 ) -> Enrolment:
     """The enrolment of a community with one participant a meter, and the utility."""
     participants = [
@@ -166,6 +171,7 @@ def plan(
         seed=seed,
         tariff_file=str((tariff_file or default_tariff_file()).resolve()),
         plan=tariff_plan,
+        meter_keystores=None if meter_keystores is None else str(meter_keystores.resolve()),
         participants=participants,
     )
 
@@ -207,12 +213,30 @@ def simulated_meters(enrolment: Enrolment, community: Community) -> SimulatedMet
             )
             for n, i in enumerate(enrolment.replayed)
         ]
-    return SimulatedMeters(readings, meter_keys(community))
+    return SimulatedMeters(readings, meter_keys(enrolment, community))
 
 
-def meter_keys(community: Community) -> dict[str, bytes]:
-    """Keys of the simulated meters, by id."""
-    return {meter.meter_id: dev_meter_key(i) for i, meter in enumerate(community.meters)}
+def meter_keys(enrolment: Enrolment, community: Community) -> dict[str, MeterKey]:
+    """Keys of the simulated meters, by id.
+
+    Raises:
+        keys.KeyUnusableError: A keystore cannot be opened.
+    """
+    if enrolment.meter_keystores is None:
+        return {meter.meter_id: MeterKey(dev_meter_key(i)) for i, meter in enumerate(community.meters)}
+    folder = Path(enrolment.meter_keystores)
+    return {meter.meter_id: keystores.load(keystores.path_of(folder, meter.meter_id)) for meter in community.meters}
+
+
+def make_meter_keys(folder: Path, community: Community, curve: keystores.Curve) -> None:
+    """Makes a key for every meter that has none in the folder.
+
+    Raises:
+        keys.KeyUnusableError: No password was given.
+    """
+    for i, meter in enumerate(community.meters):
+        with suppress(FileExistsError):
+            keystores.new(keystores.path_of(folder, meter.meter_id), curve.of(i))
 
 
 def agents(enrolment: Enrolment) -> list[Agent]:
@@ -305,7 +329,7 @@ class _Enrolling:
     def assign_meters(self) -> None:
         known = set(self.chain.meter_ids())
         owners = {m: agent.signer.address for agent in self.agents for m in agent.meter_ids}
-        keys = meter_keys(self.community)
+        keys = meter_keys(self.enrolment, self.community)
         batch: list[tuple[Signer, Call]] = []
         for i, meter in enumerate(self.community.meters):
             if meter.meter_id not in known:
@@ -314,7 +338,7 @@ class _Enrolling:
                 batch.append((self.distributors[i % len(self.distributors)], call))
         self._send(batch)
 
-    def _meter_config(self, meter: CommunityMeter, owner: str, key: bytes) -> tuple[object, ...]:
+    def _meter_config(self, meter: CommunityMeter, owner: str, key: MeterKey) -> tuple[object, ...]:
         e = self.enrolment
         prosumer = meter.role == "prosumer"
         before = registers_before(self.community, meter, e.first_interval)
@@ -323,9 +347,8 @@ class _Enrolling:
             -(-watts * e.interval_s // e.epoch_seconds)
             for watts in (self.community.rated_import_w(meter), self.community.rated_export_w(meter))
         )
-        address = KeySigner.from_key(key).address
         kind, source = (1, 1) if prosumer else (2, 0)
-        return (owner, address, 0, kind, source, import_w, export_w if prosumer else 0, *before)
+        return (owner, key.address, int(key.key_type), kind, source, import_w, export_w if prosumer else 0, *before)
 
     def fund(self) -> None:
         """Baht for all that an account could want to buy; only for accounts that never held any."""

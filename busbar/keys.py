@@ -51,6 +51,20 @@ def password(keystore: str) -> str:
         raise KeyUnusableError(f"the password file {file} cannot be read: {problem}") from None
 
 
+def keep(path: Path, text: str) -> None:
+    """Writes a keystore that stands from then on, readable by this user alone.
+
+    Raises:
+        FileExistsError: It stands already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Made for this user alone from the first byte on, and never over another.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def signer(who: str, chain_id: int, folder: Path | None = None) -> KeySigner:
     """The signer a setting names.
 

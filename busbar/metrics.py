@@ -43,6 +43,9 @@ ROLLED = Counter("busbar_keeper_rolled", "Standing orders rolled (entered), and 
 RETIRED = Counter("busbar_market_retired_wh", "GRID retired or surrendered, likewise.")
 
 BUNDLES = Counter("busbar_relay_bundles", "Signed bundles by what became of them, and why not.", ["result", "reason"])
+READINGS = Counter("busbar_meters_readings", "Readings at the doors by what was answered.", ["door", "result"])
+OUTCOMES = Counter("busbar_meters_outcomes", "Submitted readings by what the chain made of them.", ["result", "reason"])
+POLLS = Counter("busbar_meters_polls", "Pages asked of the head-end by what came of it.", ["result"])
 QUEUE = Gauge("busbar_queue_items", "Items of the outbox by state.", ["state"])
 
 LONGEST_STEP_S = 180

@@ -132,6 +132,12 @@ def api(
         str | None,
         typer.Option(envvar="BUSBAR_RELAY_URL", help="Address of the `busbar relay` that signed orders are handed to."),
     ] = None,
+    gateway: Annotated[
+        str | None,
+        typer.Option(
+            envvar="BUSBAR_GATEWAY_URL", help="Address of the `busbar meters` that signed readings are handed to."
+        ),
+    ] = None,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
@@ -150,7 +156,16 @@ def api(
     chain = _chain(network, url, record)
     with _engine(database) as engine:
         origins = tuple(cors_origin or ())
-        settings = Settings(engine, chain, origins, rate or None, _tariff_file(tariffs), plan, relay_url=relay)
+        settings = Settings(
+            engine,
+            chain,
+            origins,
+            rate or None,
+            _tariff_file(tariffs),
+            plan,
+            relay_url=relay,
+            gateway_url=gateway,
+        )
         uvicorn.run(create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False)
 
 

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS items (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS items_by_state ON items (state, number);
 CREATE TABLE IF NOT EXISTS about (market TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS cursors (source TEXT PRIMARY KEY, cursor TEXT NOT NULL) STRICT;
 """
 VERSION = 1
 """Of the table. A file of another version is refused."""
@@ -60,6 +61,19 @@ class OutboxError(errors.BusbarError):
 
 class KeyConflictError(errors.BusbarError):
     """The key was accepted before with other content: of one key only one content is ever done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a source that is asked page by page has been read.
+
+    Attributes:
+        source: Which source, by its address.
+        place: What it is to be asked with next.
+    """
+
+    source: str
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,31 +133,50 @@ class Outbox:
         except (sqlite3.Error, OSError) as problem:
             raise OutboxError(f"the outbox {path} cannot be opened: {problem}") from None
 
-    def accept(self, items: Iterable[Item]) -> int:
+    def accept(self, items: Iterable[Item], cursor: Cursor | None = None) -> int:
         """Takes items on, all or none, and returns how many were new. They are on the disk when it returns.
+
+        Args:
+            items: What to take on.
+            cursor: Moved with the items and never without them.
 
         Raises:
             KeyConflictError: One was accepted before with other content; then none is taken on.
         """
         new = 0
         now = int(time.time())
-        with closing(self._db.cursor()) as cursor:
-            cursor.execute("BEGIN IMMEDIATE")
+        with closing(self._db.cursor()) as db:
+            db.execute("BEGIN IMMEDIATE")
             try:
                 for item in items:
-                    cursor.execute(
+                    db.execute(
                         "INSERT INTO items (key, body, deadline, state, accepted_at) VALUES (?, ?, ?, ?, ?) "
                         "ON CONFLICT (key) DO NOTHING",
                         (item.key, item.body, item.deadline, State.ACCEPTED, now),
                     )
-                    new += cursor.rowcount
-                    if not cursor.rowcount:
-                        self._same(cursor, item)
+                    new += db.rowcount
+                    if not db.rowcount:
+                        self._same(db, item)
+                if cursor is not None:
+                    db.execute(
+                        "INSERT INTO cursors (source, cursor) VALUES (?, ?) "
+                        "ON CONFLICT (source) DO UPDATE SET cursor = excluded.cursor",
+                        (cursor.source, cursor.place),
+                    )
             except BaseException:
-                cursor.execute("ROLLBACK")
+                db.execute("ROLLBACK")
                 raise
-            cursor.execute("COMMIT")
+            db.execute("COMMIT")
         return new
+
+    def cursor(self, source: str) -> str | None:
+        """What a source is to be asked with next; None if it was never read."""
+        found = self._db.execute("SELECT cursor FROM cursors WHERE source = ?", (source,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def forget_cursor(self, source: str) -> None:
+        """Has a source read from its beginning."""
+        self._db.execute("DELETE FROM cursors WHERE source = ?", (source,))
 
     @staticmethod
     def _same(cursor: sqlite3.Cursor, item: Item) -> None:
@@ -162,6 +195,15 @@ class Outbox:
     def find(self, key: str) -> Item | None:
         """One item, if it was ever accepted and is not forgotten."""
         return next(iter(self._items("key = ?", key)), None)
+
+    def found(self, keys: Iterable[str]) -> dict[str, Item]:
+        """The named items by key; unknown ones are left out."""
+        return {item.key: item for key in keys if (item := self.find(key)) is not None}
+
+    def keys(self, state: State, limit: int) -> list[str]:
+        """Keys of items of one state, the newest first."""
+        found = self._db.execute("SELECT key FROM items WHERE state = ? ORDER BY number DESC LIMIT ?", (state, limit))
+        return [row[0] for row in found]
 
     def open_count(self, prefix: str) -> int:
         """How many items are still to be done whose keys begin so."""
@@ -215,6 +257,10 @@ class Outbox:
         return self._db.execute(
             "DELETE FROM items WHERE state IN ('done', 'expired') AND accepted_at < ?", (before,)
         ).rowcount
+
+    def count(self, state: State) -> int:
+        """How many items are in a state; as quick as they are few."""
+        return int(self._db.execute("SELECT count(*) FROM items WHERE state = ?", (state,)).fetchone()[0])
 
     def counts(self) -> dict[State, int]:
         """How many items are in each state."""

@@ -99,6 +99,11 @@ class Reading:
     import_wh: int
     export_wh: int
 
+    @property
+    def key(self) -> str:
+        """What makes a reading the same when it comes again: of a meter, only one reading counts for one time."""
+        return f"{self.meter_id}@{self.interval_end}"
+
     def __post_init__(self) -> None:
         meter_id_bytes(self.meter_id)
         for field, value in (
@@ -198,10 +203,19 @@ class SignedReading:
             raise InvalidReading("", None, "is not JSON") from e
         if not isinstance(data, dict):
             raise InvalidReading("", data, "must be a JSON object")
+        return cls.from_fields(data)
+
+    @classmethod
+    def from_fields(cls, data: dict[str, Any]) -> Self:
+        """Reads the object that `to_json` wrote, as strictly.
+
+        Raises:
+            InvalidReading: It is no such object; the error names the field.
+        """
         known = ("meterId", "intervalEnd", "importWh", "exportWh", "r", "vs", "publicKey")
-        for field in data:
+        for field, value in data.items():
             if field not in known:
-                raise InvalidReading(field, data[field], "is no field of a reading")
+                raise InvalidReading(field, value, "is no field of a reading")
         meter_id = data.get("meterId")
         if not isinstance(meter_id, str):
             raise InvalidReading("meterId", meter_id, "must be a text")
@@ -287,6 +301,28 @@ class KeyType(IntEnum):
     def sign(self, reading: Reading, domain: MeterDomain, secret: bytes) -> SignedReading:
         """Signs a reading with this private key."""
         return sign_p256(reading, domain, p256_key(secret)) if self is KeyType.P256 else sign(reading, domain, secret)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MeterKey:
+    """A meter's private key, which in the field never leaves the meter. It is never shown.
+
+    Attributes:
+        secret: 32 bytes.
+        key_type: Its curve.
+    """
+
+    secret: bytes
+    key_type: KeyType = KeyType.SECP256K1
+
+    @property
+    def address(self) -> ChecksumAddress:
+        """The address that names its public key."""
+        return self.key_type.address(self.secret)
+
+    def sign(self, reading: Reading, domain: MeterDomain) -> SignedReading:
+        """Signs a reading."""
+        return self.key_type.sign(reading, domain, self.secret)
 
 
 def meter_id_bytes(meter_id: str) -> bytes:

@@ -1,15 +1,8 @@
 """The relay's door: takes signed bundles over HTTP and says what became of them. Failures are problem documents."""
 
-import asyncio
 import json
-import socket
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
-import structlog
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
@@ -17,17 +10,13 @@ from busbar import __version__, errors
 from busbar.api import problems, shapes
 from busbar.api.messages import BundleStatus, Number, OrderMessage
 from busbar.api.middleware import Door
+from busbar.door import Groups
 from busbar.outbox import State
 from busbar.relay import Intake, RateError, TooManyWaitingError
 from busbar.signing import Bundle, SignedBundle, as_taken
 
-GROUP = 500
-"""Most bundles that share one look at the chain and one write to the disk."""
-
 STATES = {State.DONE: "entered", State.REFUSED: "skipped"}
 """What the outbox's words mean here; the others stay."""
-
-log = structlog.get_logger(__name__)
 
 
 class OrdersMessage(shapes.Request):
@@ -52,54 +41,12 @@ class BundleRequest(shapes.Request):
     )
 
 
-class _Groups:
-    """Has what arrives meanwhile taken together. Chain and outbox of the intake are used by its one thread alone."""
-
-    def __init__(self, intake: Intake) -> None:
-        self.intake = intake
-        self.thread = ThreadPoolExecutor(1, "intake")
-        self._waiting: list[tuple[SignedBundle, asyncio.Future[Any]]] = []
-        self._turning: asyncio.Task[None] | None = None
-
-    async def take(self, signed: SignedBundle) -> str:
-        answered = asyncio.get_running_loop().create_future()
-        self._waiting.append((signed, answered))
-        if self._turning is None or self._turning.done():
-            self._turning = asyncio.create_task(self._turn())
-        answer = await answered
-        if isinstance(answer, Exception):
-            raise answer
-        return str(answer)
-
-    async def _turn(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-            answers: list[Any]
-            try:
-                answers = list(await loop.run_in_executor(self.thread, self.intake.take, [s for s, _ in group]))
-            except Exception as problem:  # noqa: BLE001  (told to everybody who waits for it)
-                answers = [problem] * len(group)
-            for (_, answered), answer in zip(group, answers, strict=True):
-                if not answered.done():
-                    answered.set_result(answer)
-
-    async def status(self, key: str) -> BundleStatus | None:
-        item = await asyncio.get_running_loop().run_in_executor(self.thread, self.intake.outbox.find, key)
-        if item is None:
-            return None
-        more: dict[str, Any] = json.loads(item.reason) if item.reason else {}
-        if item.state is State.REFUSED:
-            more = {"reason": more}
-        return BundleStatus(id=item.key, state=STATES.get(item.state, item.state.value), **more)
-
-
 def create_app(intake: Intake) -> FastAPI:
     """The relay's endpoints over an intake, which nobody else may use from then on."""
     app = FastAPI(
         title="Busbar relay", version=__version__, responses=problems.RESPONSES, docs_url=None, redoc_url=None
     )
-    groups = _Groups(intake)
+    groups = Groups(intake.take)
     problems.install(app)
 
     @app.exception_handler(RateError)
@@ -122,30 +69,13 @@ def create_app(intake: Intake) -> FastAPI:
         return await _known(key)
 
     async def _known(key: str) -> BundleStatus:
-        status = await groups.status(key)
-        if status is None:
+        item = await groups.look(intake.outbox.find, key)
+        if item is None:
             raise problems.Problem(404, "Unknown bundle", f"no bundle {key} was taken on, or it is long done")
-        return status
+        more: dict[str, Any] = json.loads(item.reason) if item.reason else {}
+        if item.state is State.REFUSED:
+            more = {"reason": more}
+        return BundleStatus(id=item.key, state=STATES.get(item.state, item.state.value), **more)
 
     app.add_middleware(Door, rate=None)
     return app
-
-
-def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:
-    """Answers at a port, on a thread of its own, until the function it returns is called.
-
-    Raises:
-        OSError: The port is somebody else's.
-    """
-    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
-    thread.start()
-    address, at = listening.getsockname()[:2]
-    log.info("listening", host=address, port=at)
-
-    def stop() -> None:
-        server.should_exit = True
-        thread.join()
-
-    return stop

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from limits import parse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from busbar import errors
@@ -29,7 +29,7 @@ Level = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
-Service = Literal["keeper", "meters", "agents", "relay"]
+Service = Literal["keeper", "meters", "agents", "relay", "headend"]
 
 
 class SettingsError(errors.BusbarError):
@@ -76,9 +76,26 @@ class MetersSettings(_Table):
     """`busbar meters`."""
 
     account: str = Field("dev:4", description="minter: a keystore's name or path, or dev:N")
-    enrolment: Path | None = Field(None, description="the file `busbar enrol` wrote")
+    enrolment: Path | None = Field(
+        None, description="the file `busbar enrol` wrote, whose meters it simulates; or none"
+    )
     outbox: Path | None = Field(None, description="its outbox; `outbox.sqlite` beside the enrolment if none")
+    host: str = Field("127.0.0.1", description="address on which readings are taken")
+    port: Port | None = Field(None, description="port on which readings are taken, 0 for a free one; none: no door")
+    rate: Rate = Field("60/minute", description="readings taken from one meter over HTTP")
+    address_rate: Rate = Field("6000/minute", description="requests answered to one address")
+    headend: HttpUrl | None = Field(None, description="address of a head-end that is asked for readings; none: nobody")
+    headend_pause_s: Seconds = Field(10, description="pause between two looks at a head-end that has nothing new")
+    headend_timeout_s: Seconds = Field(10, description="longest wait for a page of the head-end")
     metrics_port: Port = Field(0, description="port of its metrics; 0: none")
+
+
+class HeadendSettings(_Table):
+    """`busbar headend`, the simulator."""
+
+    enrolment: Path | None = Field(None, description="the file `busbar enrol` wrote")
+    host: str = Field("127.0.0.1", description="address on which it answers")
+    port: Port = Field(8560, description="port on which it answers; 0: a free one, told in the log")
 
 
 class AgentsSettings(_Table):
@@ -128,6 +145,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     keeper: KeeperSettings = KeeperSettings()
     meters: MetersSettings = MetersSettings()
+    headend: HeadendSettings = HeadendSettings()
     agents: AgentsSettings = AgentsSettings()
     relay: RelaySettings = RelaySettings()
     up: UpSettings = UpSettings()

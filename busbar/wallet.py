@@ -1,11 +1,11 @@
 """Keystores of an installation: made, listed, and used to sign and check a text.
 
-Files are Web3 Secret Storage, version 3, as every wallet reads them. The password comes from the environment or a
-file (`busbar.keys`), never from a command line.
+Files are Web3 Secret Storage, version 3, as every wallet reads them; a meter's key on P-256 is in PEM
+(`busbar.meter_keys`). The password comes from the environment or a file (`busbar.keys`), never from a command line.
 """
 
 import json
-import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 from web3 import Web3
 
-from busbar import errors, keys
+from busbar import errors, keys, meter_keys
+from busbar.readings import KeyType
 
 
 class WalletError(errors.BusbarError):
@@ -31,8 +32,8 @@ class Wallet:
     path: Path
 
 
-def new(folder: Path, name: str) -> Wallet:
-    """Makes a key and keeps it in `folder/<name>.json`, readable by this user alone.
+def new(folder: Path, name: str, key_type: KeyType = KeyType.SECP256K1) -> Wallet:
+    """Makes a key and keeps it in `folder/<name>.json`, or `.pem` on P-256, readable by this user alone.
 
     Raises:
         WalletError: The name is no file name, or stands already.
@@ -40,22 +41,20 @@ def new(folder: Path, name: str) -> Wallet:
     """
     if not name or Path(name).name != name or name.startswith((".", "dev:")):
         raise WalletError(f"{name!r} is no name for a keystore: use letters, digits and dashes")
-    path = folder / f"{name}.json"
-    secret = keys.password(name)
+    path = folder / f"{name}{'.pem' if key_type is KeyType.P256 else '.json'}"
+    try:
+        return Wallet(name, meter_keys.new(path, key_type) if path.suffix == ".pem" else _new(path), path)
+    except FileExistsError:
+        raise WalletError(f"{path} stands already: a keystore is never written over") from None
+
+
+def _new(path: Path) -> str:
+    secret = keys.password(path.stem)
     if not secret:
         raise WalletError("the password is empty: a keystore needs one")
     account = EthAccount.create()
-    text = json.dumps(EthAccount.encrypt(account.key, secret), indent=1) + "\n"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        # Made for this user alone from the first byte on, and never over another.
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        raise WalletError(f"{path} stands already: a keystore is never written over") from None
-    return Wallet(name, str(account.address), path)
+    keys.keep(path, json.dumps(EthAccount.encrypt(account.key, secret), indent=1) + "\n")
+    return str(account.address)
 
 
 def stored(folder: Path) -> list[Wallet]:
@@ -67,6 +66,9 @@ def stored(folder: Path) -> list[Wallet]:
             found.append(Wallet(path.stem, str(Web3.to_checksum_address(f"0x{address.removeprefix('0x')}")), path))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
+    for path in sorted(folder.glob("*.pem")):
+        with suppress(keys.KeyUnusableError):
+            found.append(Wallet(path.stem, meter_keys.address(path), path))
     return found
 
 

@@ -91,9 +91,11 @@ class Operator:
     def start(self, name, *more):
         """Starts a bot, or a second one of its kind: `keeper`, `keeper 2`."""
         command = [BUSBAR, name.split()[0], "--url", self.url, "--record", str(self.record), *more]
+        if "--headend" in more:
+            command += ["--outbox", str(self.folder / "outbox.sqlite")]
         if name.split()[0] in ("keeper", "meters", "agents"):
             command += ["--pause", "0.1"]
-        if name.split()[0] in ("meters", "agents"):
+        if name.split()[0] in ("meters", "agents", "headend") and "--headend" not in more:
             command += ["--enrolment", str(self.folder / "enrolment.json")]
         self.starts += 1
         log = self.folder / f"{name} {self.starts}.log"
@@ -113,9 +115,9 @@ class Operator:
         self.until(lambda: process.poll() is not None)
         return process.returncode
 
-    def enrol(self, days=1):
+    def enrol(self, *options, days=1):
         out = str(self.folder)
-        more = ("--seed", str(SEED), "--days", str(days))
+        more = ("--seed", str(SEED), "--days", str(days), *options)
         self.start("enrol", "--community", str(self.community), "--out", out, *more)
 
     def said(self, name):

@@ -5,12 +5,14 @@ import logging
 import threading
 import time
 
+import httpx
 import structlog
 import uvicorn
 
 from busbar.api.app import create_app
+from busbar.api.context import Settings
 from busbar.devnet import free_port
-from busbar.history import History
+from busbar.history import History, open_database
 
 
 @contextlib.contextmanager
@@ -48,3 +50,23 @@ def followed(chain, engine):
         yield history
     finally:
         chain.after_send = mine
+
+
+@contextlib.contextmanager
+def servers(chain, folder):
+    """Serves the market, followed block by block, as often as asked; gives a function of settings to a client.
+
+    Every address of the client begins at the API's own.
+    """
+    engine = open_database(f"sqlite:///{folder / 'index.db'}")
+    with contextlib.ExitStack() as opened:
+        opened.callback(engine.dispose)
+
+        def of(**settings):
+            url = opened.enter_context(served(Settings(engine, chain, rate=None, **settings)))
+            # A server that is told to stop waits for connections that are kept.
+            client = httpx.Client(base_url=url + "/api/v1/", headers={"connection": "close"}, timeout=30)
+            return opened.enter_context(client)
+
+        with followed(chain, engine):
+            yield of

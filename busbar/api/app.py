@@ -9,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from busbar import __version__
-from busbar.api import accounts, blocks, energy, grid, problems, relayed, streams, typed_data
+from busbar.api import accounts, blocks, energy, grid, metered, problems, relayed, streams, typed_data
 from busbar.api.context import Settings
 from busbar.api.middleware import Door
 
@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.watch = streams.Watch(settings)
-    for module in (blocks, energy, relayed, typed_data, grid, accounts, streams):
+    for module in (blocks, energy, relayed, metered, typed_data, grid, accounts, streams):
         app.include_router(module.router, prefix=PREFIX)
     problems.install(app)
     if settings.cors_origins:
@@ -68,13 +68,20 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
-    relay = app.state.settings.relay
-    if relay is not None:
-        relay.close()
+    for client in (app.state.settings.relay, app.state.settings.gateway):
+        if client is not None:
+            client.close()
 
 
 def _operation_id(route: APIRoute) -> str:
-    path = route.path.removeprefix(PREFIX).strip("/").replace("{", "").replace("}", "").replace("/", "_")
+    path = (
+        route.path.removeprefix(PREFIX)
+        .replace(":path", "")
+        .strip("/")
+        .replace("{", "")
+        .replace("}", "")
+        .replace("/", "_")
+    )
     return f"{min(route.methods or ()).lower()}_{path or 'root'}"
 
 

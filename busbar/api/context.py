@@ -21,8 +21,8 @@ from busbar.statements import Tariffs
 from busbar.tariff import FLAT_MARGINAL_PLAN
 from busbar.units import Calendar, Money
 
-RELAY_TIMEOUT_S = 10
-"""Longest wait for an answer of the relay."""
+HANDED_ON_TIMEOUT_S = 10
+"""Longest wait for an answer of the relay or the gateway."""
 
 MAX_INT64 = 2**63 - 1
 MAX_EPOCH = 2**27 - 1
@@ -41,6 +41,7 @@ class Settings:
         plan: Retail plan of statements.
         stream_seconds: Longest life of a stream of events; clients come back by themselves.
         relay_url: Address of a `busbar relay` that signed orders are handed to; none are taken without.
+        gateway_url: Address of the door of a `busbar meters` that signed readings are handed to; likewise.
     """
 
     engine: Engine
@@ -51,6 +52,7 @@ class Settings:
     plan: str = FLAT_MARGINAL_PLAN
     stream_seconds: float = 3600
     relay_url: str | None = None
+    gateway_url: str | None = None
 
     @cached_property
     def market(self) -> tuple[Calendar, Money]:
@@ -61,13 +63,20 @@ class Settings:
     @cached_property
     def relay(self) -> httpx.Client | None:
         """The relay, if there is one."""
-        if self.relay_url is None:
-            return None
-        return httpx.Client(base_url=self.relay_url, timeout=RELAY_TIMEOUT_S, trust_env=False)
+        return _to(self.relay_url)
+
+    @cached_property
+    def gateway(self) -> httpx.Client | None:
+        """The gateway's door, if there is one."""
+        return _to(self.gateway_url)
 
     def tariffs(self) -> Tariffs:
         """Tariffs, loaded as needed."""
         return Tariffs(self.tariff_file, self.plan)
+
+
+def _to(url: str | None) -> httpx.Client | None:
+    return None if url is None else httpx.Client(base_url=url, timeout=HANDED_ON_TIMEOUT_S, trust_env=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from busbar.wide import Wide
 Nonce = Annotated[int, Field(ge=0, le=LAST_NONCE, strict=True)]
 Epoch = Annotated[int, Field(ge=0, le=MAX_EPOCH, strict=True)]
 Number = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
+Register = Annotated[int, Field(ge=0, le=2**48 - 1, strict=True, description="Cumulative, Wh")]
+Word = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{64}$", description="32 bytes")]
 
 
 class OrderWish(Request):
@@ -137,5 +139,44 @@ class BundleStatus(Shape):
 
 class BundleShape(BundleStatus):
     """What became of signed orders."""
+
+    follow: str = Field(description="Where this is asked for again")
+
+
+class SignedReadingMessage(Request):
+    """A meter's registers at the end of an interval, signed by its key: EIP-712, see docs/metering.md."""
+
+    meterId: str = Field(pattern="^[!-~]{1,31}$")  # noqa: N815
+    intervalEnd: int = Field(ge=0, le=2**32 - 1, strict=True, description="Unix seconds")  # noqa: N815
+    importWh: Register  # noqa: N815
+    exportWh: Register  # noqa: N815
+    r: Word
+    vs: Word = Field(description="s, in the lower half; for secp256k1 with the parity in the highest bit (EIP-2098)")
+    publicKey: str | None = Field(  # noqa: N815
+        None, pattern="^0x[0-9a-fA-F]{128}$", description="x and y, of a P-256 meter"
+    )
+
+
+class Parked(Shape):
+    """Growth that was implausible and waits for a distributor."""
+
+    id: int
+    import_wh: int
+    export_wh: int
+
+
+class ReadingStatus(Shape):
+    """What became of a reading, as the gateway tells."""
+
+    id: str
+    state: Literal["waiting", "submitted", "counted", "parked", "skipped"]
+    transaction: str | None = Field(None, description="In which it counted; null if the gateway did not see it")
+    block: int | None = Field(None, description="Of that transaction")
+    parked: Parked | None = None
+    reason: str | None = Field(None, description="Why the contract passed it over")
+
+
+class TakenReading(ReadingStatus):
+    """What became of a reading."""
 
     follow: str = Field(description="Where this is asked for again")

@@ -67,3 +67,44 @@ class Door:
             status=status,
             milliseconds=int((time.monotonic() - began) * 1000),
         )
+
+
+class BodyLimit:
+    """Refuses a body above a size before it is read as a whole, whatever its headers say.
+
+    Args:
+        app: What answers.
+        most_bytes: Largest body.
+    """
+
+    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+        self.app = app
+        self.most_bytes = most_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        too_large = told.isdigit() and int(told) > self.most_bytes
+        body = b""
+        while not too_large:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            body += message.get("body", b"")
+            too_large = len(body) > self.most_bytes
+            if not message.get("more_body", False):
+                break
+        if too_large:
+            detail = f"a body may have {self.most_bytes} bytes"
+            refused = answer(Request(scope), 413, "Body too large", detail, {"Connection": "close"})
+            await refused(scope, receive, send)
+            return
+        whole = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def given() -> Message:
+            return next(whole, None) or await receive()
+
+        await self.app(scope, given, send)

@@ -8,16 +8,15 @@ from fastapi import Path as InPath
 
 from busbar.api.accounts import payloads
 from busbar.api.context import AddressFilter, Configured, Node, OrderIdInPath
+from busbar.api.handed import RETRY, handed_on
 from busbar.api.messages import BundleShape, SignedOrders
-from busbar.api.problems import Problem, ProblemDocument
+from busbar.api.problems import Problem
 from busbar.api.shapes import Payloads
 from busbar.api.typed_data import cancel_of
 from busbar.chain import Call, cancel_order_for_call
 from busbar.signing import as_taken
 
 router = APIRouter(prefix="/energy", tags=["energy"])
-
-RETRY = {"Retry-After": "10"}
 
 
 def relay_of(settings: Configured) -> httpx.Client:
@@ -39,20 +38,11 @@ SignatureFilter = Annotated[
 
 
 def _asked(relay: httpx.Client, method: str, path: str, body: Any = None) -> BundleShape:
+    told = handed_on(relay, "relay", method, path, body)
     try:
-        answer = relay.request(method, path, json=body)
-        if answer.is_success:
-            told = answer.json()
-            return BundleShape(**told, follow=f"/api/v1/energy/bundles/{told['id']}")
-        refused = ProblemDocument.model_validate_json(answer.content)
-    except (httpx.HTTPError, ValueError, TypeError, KeyError):
-        # The relay's address is the operator's business, and so is whatever else answers there.
+        return BundleShape(**told, follow=f"/api/v1/energy/bundles/{told['id']}")
+    except (ValueError, TypeError, KeyError):
         raise Problem(503, "The relay does not answer", "try again later", RETRY) from None
-    if answer.is_server_error:
-        raise Problem(503, "The relay cannot answer", "try again later", RETRY)
-    kept = {name: answer.headers[name] for name in RETRY if name in answer.headers}
-    more = {"type": refused.type, "errors": refused.errors, "values": refused.values}
-    raise Problem(answer.status_code, refused.title, refused.detail, kept, **more)
 
 
 @router.post("/orders", status_code=202)

@@ -24,13 +24,15 @@ LAYERS = (
     {"chain"},
     {"devnet", "outbox", "service"},
     {"deployment", "keys", "ledger", "watch"},
-    {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
-    {"enrolment", "statements", "archive", "people"},
+    {"meter_keys"},
+    {"keeper", "meters", "intake", "relay", "agents", "history"},  # services: none knows another
+    {"enrolment", "polling", "statements", "archive", "people"},
     {"bill", "audit"},
     {"replay"},  # conducts the services
     {"report", "display", "doctor", "roles", "supervisor", "wallet", "options"},
     {"api"},
-    {"client", "relay_api"},
+    {"door"},
+    {"client", "relay_api", "meters_api", "headend"},
     {"office"},
     {"cli"},
 )

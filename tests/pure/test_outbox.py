@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from busbar.outbox import Item, KeyConflictError, Outbox, OutboxError, State
+from busbar.outbox import Cursor, Item, KeyConflictError, Outbox, OutboxError, State
 
 KEEPS_ACCEPTING = """
 import sys
@@ -70,6 +70,25 @@ def test_accept__another_content_under_the_same_key__takes_none_of_them(outbox):
     with pytest.raises(KeyConflictError, match="a was accepted before with other content"):
         outbox.accept([item("b"), item("a", b"else")])
     assert outbox.open() == [item("a")]
+
+
+def test_accept__with_a_cursor__moves_it_with_the_items(outbox, path):
+    outbox.accept([item("a")], Cursor("http://here", "1"))
+    outbox.accept([], Cursor("http://here", "2"))
+    outbox.accept([], Cursor("http://there", "9"))
+    outbox.close()
+    opened = Outbox(path)
+    assert [opened.cursor(f"http://{where}") for where in ("here", "there", "nowhere")] == ["2", "9", None]
+    opened.forget_cursor("http://here")
+    assert (opened.cursor("http://here"), opened.cursor("http://there")) == (None, "9")
+    opened.close()
+
+
+def test_accept__items_refused__leaves_the_cursor(outbox):
+    outbox.accept([item("a")], Cursor("http://here", "1"))
+    with pytest.raises(KeyConflictError):
+        outbox.accept([item("b"), item("a", b"else")], Cursor("http://here", "2"))
+    assert outbox.cursor("http://here") == "1"
 
 
 def test_mark__sent_and_done__leaves_the_open_ones(outbox):

@@ -65,6 +65,9 @@ def test_load__file_named_in_the_environment_is_missing__says_so(written, monkey
         ('[log]\nlevel = "loud"', "setting log.level: Input should be 'debug'"),
         ("pause_s = ", "busbar.toml: Invalid value"),
         ('[relay]\nrate = "often"', "setting relay.rate"),
+        ('[meters]\nheadend = "ftp://here"', "setting meters.headend: URL scheme should be 'http' or 'https'"),
+        ('[meters]\naddress_rate = ""', "setting meters.address_rate"),
+        ("[meters]\nport = -1", "setting meters.port"),
     ],
 )
 def test_load__what_makes_no_sense__is_named(written, text, told):

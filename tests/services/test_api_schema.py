@@ -11,6 +11,7 @@ from busbar.api.context import Settings
 from busbar.history import open_database
 from tests.market import ask, bid
 from tests.served import followed, served
+from tests.services.test_meters_door import running as door_running
 from tests.services.test_relay import running
 
 EXAMPLES = int(os.environ.get("BUSBAR_API_EXAMPLES", "5"))
@@ -38,9 +39,17 @@ def document(deployed, tmp_path_factory):
     actors = deployed.actors
     with (
         running(deployed, folder) as relay,
+        door_running(deployed, folder, rate="100000/minute", address_rate="100000/minute") as gateway,
         followed(deployed.chain, engine),
         served(
-            Settings(engine, deployed.chain, rate=None, stream_seconds=0, relay_url=str(relay.client.base_url))
+            Settings(
+                engine,
+                deployed.chain,
+                rate=None,
+                stream_seconds=0,
+                relay_url=str(relay.client.base_url),
+                gateway_url=str(gateway.client.base_url),
+            )
         ) as url,
     ):
         roof = deployed.meter("roof", actors.producer)
@@ -71,7 +80,7 @@ def test_document__is_openapi_3_1_and_names_every_operation(document):
     raw = document.raw_schema
     assert raw["openapi"].startswith("3.1")
     operations = [operation for methods in raw["paths"].values() for operation in methods.values()]
-    assert len({o["operationId"] for o in operations}) == len(operations) == 43
+    assert len({o["operationId"] for o in operations}) == len(operations) == 45
     assert all(o.get("description") and o["tags"] for o in operations)
     refused = [o["responses"]["4XX"]["content"] for o in operations]
     assert all(list(content) == ["application/problem+json"] for content in refused)

@@ -1,19 +1,16 @@
 """Trading by signature over HTTP: what a wallet signs, the contract takes; the relay enters what is posted."""
 
-import httpx
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from busbar.api.context import Settings
 from busbar.chain import cancel_order_for_call, cancel_up_to_for_call, enter_bundles_call, withdraw_for_call
 from busbar.devnet import free_port
-from busbar.history import open_database
 from busbar.replay import orders_entered
 from busbar.signing import Bundle, CancelOrder, CancelUpTo, SignedBundle, Withdraw, compact
 from busbar.units import Asset
 from tests.market import BAHT, ask, bid
-from tests.served import followed, served
+from tests.served import servers
 from tests.services.test_relay import running
 
 BUY = {"side": "buy", "tick": 310, "quantity_wh": 500}
@@ -23,21 +20,8 @@ SELL = {"side": "sell", "tick": 320, "quantity_wh": 200}
 @pytest.fixture
 def http_of(market, tmp_path):
     """A server over the tests' market, and a client of it; with a relay or without."""
-    engine = open_database(f"sqlite:///{tmp_path / 'index.db'}")
-    opened = []
-
-    def of(relay_url=None):
-        server = served(Settings(engine, market.chain, rate=None, relay_url=relay_url))
-        client = httpx.Client(base_url=server.__enter__() + "/api/v1/", headers={"connection": "close"}, timeout=30)
-        opened.append((server, client))
-        return client
-
-    with followed(market.chain, engine):
+    with servers(market.chain, tmp_path) as of:
         yield of
-        for server, client in opened:
-            client.close()
-            server.__exit__(None, None, None)
-    engine.dispose()
 
 
 @pytest.fixture
@@ -49,7 +33,7 @@ def http(http_of):
 def with_relay(market, tmp_path, http_of):
     """The API before the relay that an operator runs, and that relay."""
     with running(market, tmp_path) as relay:
-        yield http_of(str(relay.client.base_url)), relay
+        yield http_of(relay_url=str(relay.client.base_url)), relay
 
 
 def asked(http, kind, **body):
@@ -198,14 +182,14 @@ def test_orders__not_signed_by_their_account__are_refused_by_the_contracts_name(
 
 
 def test_orders__the_relay_is_gone__is_503(actors, http_of):
-    http = http_of(f"http://127.0.0.1:{free_port()}")
+    http = http_of(relay_url=f"http://127.0.0.1:{free_port()}")
     answer = posted(http, actors.consumer, asked(http, "orders", account=actors.consumer.address, orders=[BUY]))
     assert (answer.status_code, answer.json()["title"]) == (503, "The relay does not answer")
     assert http.get("energy/bundles/0x" + "0" * 72).status_code == 503
 
 
 def test_orders__something_else_stands_where_the_relay_should__is_503(market, actors, http_of):
-    http = http_of(market.devnet.url)
+    http = http_of(relay_url=market.devnet.url)
     answer = posted(http, actors.consumer, asked(http, "orders", account=actors.consumer.address, orders=[BUY]))
     assert (answer.status_code, answer.json()["title"]) == (503, "The relay does not answer")
 

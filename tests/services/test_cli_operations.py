@@ -107,6 +107,14 @@ def test_wallet__new_and_list__names_the_same_address(typed, tmp_path, monkeypat
     assert typed("wallet", "list", "--keystores", tmp_path / "keys")[1] == f"{address} keeper\n"
 
 
+def test_wallet__key_on_p256__is_listed_with_its_address(typed, tmp_path, monkeypatch):
+    monkeypatch.setenv("BUSBAR_KEYSTORE_PASSWORD", "correct horse")
+    status, out, _ = typed("wallet", "new", "roof", "--p256", "--keystores", tmp_path / "keys")
+    address, path = out.split()
+    assert (status, path) == (0, str(tmp_path / "keys" / "roof.pem"))
+    assert typed("wallet", "list", "--keystores", tmp_path / "keys")[1] == f"{address} roof\n"
+
+
 def test_wallet__sign_and_verify__agree(typed):
     signature = typed("wallet", "sign", "dev:3", "mine")[1].strip()
     address = dev_signer(3).address
@@ -126,6 +134,28 @@ def test_meters__no_enrolment_named__says_how(typed, place):
     status, _, err = typed("meters", "--once", *place)
     assert status == 2
     assert "name the file `busbar enrol` wrote" in err
+
+
+def test_meters__head_end_away__says_so_in_one_line(typed, place):
+    status, _, err = typed("meters", "--once", "--headend", f"http://127.0.0.1:{free_port()}", *place)
+    assert status == 1
+    assert err.startswith("busbar: http://127.0.0.1:")
+    assert "ConnectError" in err
+
+
+def test_meters__door_and_no_enrolment__needs_none(typed, place, tmp_path):
+    status, _, err = typed("meters", "--once", "--port", 0, "--outbox", tmp_path / "box.sqlite", *place)
+    assert status == 0, err
+    assert typed("outbox", tmp_path / "box.sqlite")[1].startswith("0 accepted")
+
+
+def test_enrol__curve_that_is_none__says_which_there_are(typed, place, tmp_path):
+    keys = ("--meter-keys", tmp_path / "keys", "--meter-curve", "ed25519")
+    status, _, err = typed("enrol", "--out", tmp_path / "live", *keys, *place)
+    assert (status, err) == (
+        2,
+        "busbar: Invalid value for --meter-curve: 'ed25519' is none of secp256k1, p256, both: see `busbar --help`\n",
+    )
 
 
 def test_keeper__dry_run__sends_nothing_and_says_what_it_would(typed, place, market, actors, monkeypatch):

@@ -7,9 +7,10 @@ import pytest
 from busbar.chain import Call
 from busbar.deployment import ROLES, connect
 from busbar.devnet import dev_signer, free_port
-from busbar.doctor import Bot, examine
+from busbar.doctor import Bot, Door, examine
 from busbar.roles import findings, holdings, misassigned
 from tests.market import ZONE
+from tests.services.test_meters_door import running
 
 MINTER, MARKET_MAKER = ROLES["minter"], ROLES["market maker"]
 
@@ -96,6 +97,23 @@ def test_examine__nobody_clears__says_since_when(examined, market, actors):
     assert wrong(examined()) == {}
     market.next_epoch(2)
     assert wrong(examined()) == {f"zone {ZONE}": f"epoch {epoch} waits to be cleared since 2 epochs"}
+
+
+def test_examine__door_that_answers__is_well(examined, market, tmp_path):
+    with running(market, tmp_path) as gateway:
+        door = Door("meters", str(gateway.client.base_url).rstrip("/"), "Busbar gateway")
+        assert wrong(examined(doors=[door])) == {}
+        assert "meters: door" in examined(doors=[door])
+        # Somebody else answers there.
+        found = examined(doors=[Door("relay", door.url, "Busbar relay")])
+        assert wrong(found) == {"relay: door": f"no Busbar relay answers at {door.url} (Busbar gateway)"}
+
+
+def test_examine__door_that_nobody_keeps__names_the_bot_to_start(examined):
+    url = f"http://127.0.0.1:{free_port()}"
+    found = examined(doors=[Door("meters", url, "Busbar gateway")])
+    assert wrong(found) == {"meters: door": f"no Busbar gateway answers at {url} (ConnectError)"}
+    assert found["meters: door"].remedy.startswith("start `busbar meters`")
 
 
 def test_examine__zone_that_was_never_opened__says_so(examined):

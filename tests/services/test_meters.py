@@ -7,7 +7,7 @@ from busbar import errors, meters
 from busbar.chain import Call, Chain, NotMinedError
 from busbar.meters import Gateway, SimulatedMeters, outstanding
 from busbar.outbox import Outbox, State
-from busbar.readings import Reading, meter_id_bytes
+from busbar.readings import MeterKey, Reading, meter_id_bytes
 
 INTERVAL_S = 900
 
@@ -22,7 +22,7 @@ class Street:
         self.readings = {}
         for n, meter_id in enumerate(meter_ids):
             owner = market.actors.participants[n]
-            self.keys[meter_id] = bytes([n + 1]) * 32
+            self.keys[meter_id] = MeterKey(bytes([n + 1]) * 32)
             self.readings[meter_id] = [
                 Reading(meter_id, market.chain.calendar.start(self.first + i), 5_000_000 + 10 * i, 3_000_000 + 200 * i)
                 for i in range(1, intervals + 1)
@@ -31,7 +31,7 @@ class Street:
                 self.assign(meter_id, owner)
 
     def assign(self, meter_id, owner):
-        self.market.assign_meter(meter_id, owner, key=self.keys[meter_id])
+        self.market.assign_meter(meter_id, owner, key=self.keys[meter_id].secret)
 
     @property
     def source(self):
@@ -136,7 +136,7 @@ def test_step__one_meter_read_by_somebody_else__submits_only_what_is_missing(mar
     street.pass_intervals(4)
     newest = street.readings["ROOF-1"][2]
     market.submit(
-        market.signed("ROOF-1", street.keys["ROOF-1"], newest.interval_end, newest.import_wh, newest.export_wh)
+        market.signed("ROOF-1", street.keys["ROOF-1"].secret, newest.interval_end, newest.import_wh, newest.export_wh)
     )
     street.gateway().step()
     assert street.accepted() == [
@@ -283,7 +283,7 @@ def test_step__meter_revoked__is_passed_over_once_and_the_others_go_on(market, s
         gateway.step()
     assert street.accepted() == [("ROOF-1", 1), ("ROOF-1", 2)]
     told = [entry for entry in logged if entry["event"] == "passed over"]
-    assert [(entry["meter"], entry["reason"]) for entry in told] == [("SHOP-1", "revoked meter")] * 2
+    assert [(entry["reading"].split("@")[0], entry["reason"]) for entry in told] == [("SHOP-1", "revoked meter")] * 2
     # It does not pay for the same refusal again, nor forget the others.
     assert gateway.step() == []
     assert street.passed_over() == 2
@@ -294,7 +294,7 @@ def test_step__meter_revoked__is_passed_over_once_and_the_others_go_on(market, s
 
 
 def test_step__meter_signs_with_another_key__is_passed_over(market, street):
-    street.keys["SHOP-1"] = bytes([77]) * 32
+    street.keys["SHOP-1"] = MeterKey(bytes([77]) * 32)
     street.pass_intervals(1)
     with capture_logs() as logged:
         street.gateway().step()

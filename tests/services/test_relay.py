@@ -1,14 +1,9 @@
 """The relay as the process an operator runs, fed over HTTP: enters, skips, expires, refuses, survives."""
 
-import os
-import re
 import signal
-import subprocess
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 
-import httpx
 import pytest
 
 from busbar.chain import Call, Chain, Policy
@@ -16,59 +11,18 @@ from busbar.devnet import dev_signer
 from busbar.outbox import Outbox, State
 from busbar.relay import FARTHEST_EPOCHS, Intake, NotEnterableError, Relay
 from busbar.signing import EnteredBundle, SignedBundle
+from tests import processes
 from tests.market import bid
-from tests.operators import BUSBAR, PATIENCE_S
+from tests.operators import PATIENCE_S
 
 RELAY, OTHER_RELAY = 8, 9
 """Development accounts that pay for gas."""
 
 
-class Process:
-    """`busbar relay`, and its participants' way to it. The chain makes blocks when told to."""
+class Process(processes.Process):
+    """`busbar relay`, and its participants' way to it."""
 
-    def __init__(self, market, folder, name="relay", account=RELAY, **settings):
-        self.market, self.folder, self.name, self.account = market, folder, name, account
-        self.environment = {f"BUSBAR_RELAY__{key.upper()}": str(value) for key, value in settings.items()}
-        self.log = folder / f"{name}.log"
-        self.process = self.client = None
-
-    def start(self):
-        market, record = self.market, self.folder / "record.json"
-        market.record.save(record)
-        command = [BUSBAR, "relay", "--url", market.devnet.url, "--record", str(record), "--pause", "0.1"]
-        command += ["--port", "0", "--outbox", str(self.folder / f"{self.name}.sqlite")]
-        command += ["--account", f"dev:{self.account}"]
-        with self.log.open("wb") as file:
-            self.process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **self.environment}
-            )
-        self.until(lambda: "listening" in self.said())
-        port = re.search(r'"port": (\d+)', self.said())[1]
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE_S)
-        return self
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        if self.client is not None:
-            self.client.close()
-
-    def said(self):
-        return self.log.read_text(encoding="utf-8")
-
-    def until(self, condition, mine=False):
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < deadline, self.said()[-3_000:]
-            assert self.process.poll() is None, self.said()[-3_000:]
-            if mine and self.market.chain.node.request("txpool_content")["pending"]:
-                self.market.devnet.mine()
-            time.sleep(0.02)
-
-    def sent(self):
-        """Whether it has something waiting for a block."""
-        pending = self.market.chain.node.request("txpool_content")["pending"]
-        return dev_signer(self.account).address.lower() in {sender.lower() for sender in pending}
+    bot, pays = "relay", RELAY
 
     def post(self, signed, signature=None):
         body = {"message": signed.bundle.fields(), "signature": "0x" + (signature or signed.signature).hex()}

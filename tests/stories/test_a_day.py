@@ -15,7 +15,7 @@ from busbar.community import CommunityError
 from busbar.keeper import Keeper
 from busbar.ledger import KINDS, audit, read_state, rebuild
 from busbar.meters import Gateway, SimulatedMeters
-from busbar.readings import Reading, meter_id_bytes
+from busbar.readings import MeterKey, Reading, meter_id_bytes
 from busbar.replay import ReplayError, ReplaySettings, replay
 from busbar.report import write_report
 from busbar.results import Run
@@ -362,8 +362,10 @@ class Day:
         limits = {"ROOF": (9_000, 6_000), "BAKERY": (9_000, 0), "CINEMA": (9_000, 0)}
         kinds = {"ROOF": 1, "BAKERY": 2, "CINEMA": 2}
         self.keys = {
-            m: market.assign_meter(
-                m, owner, kind=kinds[m], import_w=limits[m][0], export_w=limits[m][1], import_wh=4_000, export_wh=0
+            m: MeterKey(
+                market.assign_meter(
+                    m, owner, kind=kinds[m], import_w=limits[m][0], export_w=limits[m][1], import_wh=4_000, export_wh=0
+                )
             )
             for m, owner in owners.items()
         }
@@ -473,7 +475,7 @@ def test_a_day__solar_noon_evening_peak_a_wrong_meter_and_a_missing_keeper(day):
     imported, _ = day.registers["CINEMA"]
     swap = (meter_id_bytes("CINEMA"), new_address, 0, imported + 5, 0, 17, 0)
     market.chain.send(market.actors.distributor, Call("Registry", "replaceMeter", swap))
-    day.keys["CINEMA"] = new_key
+    day.keys["CINEMA"] = MeterKey(new_key)
     day.registers["CINEMA"] = (17, 0)
     before = day.outstanding(day.cinema)
     _, failing = day.books()

@@ -1,0 +1,38 @@
+"""Requests that are handed on to another process of ours, which answers for what it took on. Nothing is kept here."""
+
+from typing import Any
+
+import httpx
+
+from busbar.api.problems import Problem, ProblemDocument
+
+RETRY = {"Retry-After": "10"}
+
+
+def handed_on(to: httpx.Client, who: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    """What another process answers; its refusals are passed on as they are.
+
+    Args:
+        to: The process.
+        who: What it is called, in a sentence.
+        method: GET or POST.
+        path: Where, at that process.
+        body: What to send, as JSON.
+
+    Raises:
+        Problem: It refused, or does not answer.
+    """
+    try:
+        answer = to.request(method, path, json=body)
+        if answer.is_success:
+            told: dict[str, Any] = answer.json()
+            return told
+        refused = ProblemDocument.model_validate_json(answer.content)
+    except (httpx.HTTPError, ValueError):
+        # Its address is the operator's business, and so is whatever else answers there.
+        raise Problem(503, f"The {who} does not answer", "try again later", RETRY) from None
+    if answer.is_server_error:
+        raise Problem(503, f"The {who} cannot answer", "try again later", RETRY)
+    kept = {name: answer.headers[name] for name in RETRY if name in answer.headers}
+    more = {"type": refused.type, "errors": refused.errors, "values": refused.values}
+    raise Problem(answer.status_code, refused.title, refused.detail, kept, **more)

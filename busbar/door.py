@@ -1,0 +1,114 @@
+"""A service's HTTP door: requests that arrive together are taken together, and a server on a thread of its own."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from busbar import errors
+
+GROUP = 500
+"""Most entries that share one look at the chain and one write to the disk."""
+
+MOST_CONNECTIONS = 1_000
+"""Connections at a time; more are answered 503 at once."""
+
+Entry = TypeVar("Entry")
+
+log = structlog.get_logger(__name__)
+
+
+class Groups(Generic[Entry]):
+    """Has what arrives meanwhile taken together, on one thread, which alone uses what it is taken with.
+
+    Args:
+        take: Takes entries on; gives the key of each, or why it was not taken on.
+        size: Most entries to a call of it.
+    """
+
+    def __init__(
+        self, take: Callable[[Sequence[Entry]], Sequence[str | errors.BusbarError]], size: int = GROUP
+    ) -> None:
+        self._take = take
+        self._size = size
+        self._thread = ThreadPoolExecutor(1, "intake")
+        self._waiting: list[tuple[Entry, asyncio.Future[str | Exception]]] = []
+        self._turning: asyncio.Task[None] | None = None
+
+    async def take(self, entry: Entry) -> str:
+        """The entry's key, once it is on the disk.
+
+        Raises:
+            BusbarError: It was not taken on.
+        """
+        (answer,) = await self.take_each([entry])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def take_each(self, entries: Sequence[Entry]) -> list[str | errors.BusbarError]:
+        """The key of each entry, or why it was not taken on.
+
+        Raises:
+            Exception: None was: the node does not answer, say.
+        """
+        loop = asyncio.get_running_loop()
+        answered = [loop.create_future() for _ in entries]
+        self._waiting += zip(entries, answered, strict=True)
+        if self._turning is None or self._turning.done():
+            self._turning = asyncio.create_task(self._turn())
+        answers = await asyncio.gather(*answered)
+        for answer in answers:
+            if isinstance(answer, Exception) and not _is_refusal(answer):
+                raise answer
+        return answers
+
+    async def _turn(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
+            answers: Sequence[str | Exception]
+            try:
+                answers = await self.look(self._take, [entry for entry, _ in group])
+            except Exception as problem:  # noqa: BLE001  (told to everybody who waits for it)
+                answers = [problem] * len(group)
+            for (_, answered), answer in zip(group, answers, strict=True):
+                if not answered.done():
+                    answered.set_result(answer)
+
+    async def look(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Calls a function on the thread that takes entries."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+
+def _is_refusal(problem: Exception) -> bool:
+    """Whether a problem is the entry's own: what passes by itself is the node's or the disk's, and everybody's."""
+    return isinstance(problem, errors.BusbarError) and problem.remedy is not errors.Remedy.RETRY
+
+
+def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:
+    """Answers at a port, on a thread of its own, until the function it returns is called.
+
+    Raises:
+        OSError: The port is somebody else's.
+    """
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, limit_concurrency=MOST_CONNECTIONS
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
+    thread.start()
+    address, at = listening.getsockname()[:2]
+    log.info("listening", host=address, port=at)
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join()
+
+    return stop
