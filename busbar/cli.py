@@ -236,7 +236,7 @@ def agents(
 @app.command()
 def relay(
     account: Account = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port on which bundles are taken.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port on which messages are taken.")] = None,
     outbox: Annotated[Path | None, typer.Option(help="Its outbox.")] = None,
     network: Network = None,
     url: Url = None,
@@ -245,7 +245,7 @@ def relay(
     once: Once = False,
     quiet: Quiet = False,
 ) -> None:
-    """Takes signed bundles over HTTP and enters them. Stop and start it as you like."""
+    """Takes what participants sign over HTTP and brings it to the chain. Stop and start it as you like."""
     from busbar import relay_api
     from busbar.outbox import Outbox
     from busbar.relay import Intake, Relay
@@ -258,7 +258,8 @@ def relay(
     # Bundles are taken on by a thread of its own, with a client and a connection of its own.
     chain = market_of(bot.settings, network, url, record)[2]
     intake = Intake(chain, Outbox(file, market), rate=mine.rate, most_waiting=mine.most_waiting)
-    stop = relay_api.serve(relay_api.create_app(intake), mine.host, mine.port if port is None else port)
+    app = relay_api.create_app(intake, signer.address, bot.pulse)
+    stop = relay_api.serve(app, mine.host, mine.port if port is None else port)
     try:
         bot.run(Relay(bot.chain, signer, Outbox(file, market)).step, [signer.address], mine.metrics_port)
     finally:
@@ -414,8 +415,11 @@ class _Bot:
         once: bool,
         quiet: bool,
     ) -> None:
+        from busbar.metrics import Pulse
+
         self.settings = settings_of(quiet)
         self.name, self.once = name, once
+        self.pulse = Pulse()
         self.pause_s = pause or self.settings.pause_s
         self.parameters, self.record, self.chain = market_of(self.settings, network, url, record)
 
@@ -430,13 +434,12 @@ class _Bot:
         from busbar import metrics
         from busbar.watch import Watch
 
-        pulse = metrics.Pulse()
-        stop = metrics.serve(self.settings.metrics_host, port, pulse) if port else None
+        stop = metrics.serve(self.settings.metrics_host, port, self.pulse) if port else None
         if port:
             first = min(entry["block"] for entry in self.record.contracts.values())
             step = Watch(self.chain, accounts, zones, first).after(step)
         try:
-            service.run(step, pause_s=self.pause_s, once=self.once, ws_url=self.settings.ws_url, pulse=pulse)
+            service.run(step, pause_s=self.pause_s, once=self.once, ws_url=self.settings.ws_url, pulse=self.pulse)
         finally:
             if stop is not None:
                 stop()

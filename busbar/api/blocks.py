@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import httpx
 import rlp
 from eth_account import Account as EthAccount
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
@@ -19,10 +20,24 @@ from busbar import __version__, tables
 from busbar.api import paging
 from busbar.api.context import Configured, Cursor, HashInPath, HeightInPath, Here, Limit, Node, Now, View
 from busbar.api.problems import Problem
-from busbar.api.shapes import Accepted, BlockShape, Contract, EventShape, RawTransaction, Status, TransactionShape
+from busbar.api.shapes import (
+    Accepted,
+    BlockShape,
+    Contract,
+    EventShape,
+    RawTransaction,
+    RelayHealth,
+    RelayStatus,
+    Status,
+    TransactionShape,
+)
 from busbar.chain import Chain, ChainUnreachableError
+from busbar.metrics import LONGEST_STEP_S
 
 router = APIRouter()
+
+RELAY_PATIENCE_S = 2
+"""Longest wait for the relay to say how it is."""
 
 
 @router.get("/status", tags=["server"])
@@ -50,6 +65,21 @@ def status(here: Now, settings: Configured) -> Status:
         contracts=[Contract(name=name, address=at) for name, at in sorted(json.loads(market["addresses"]).items())],
         node_block=node_block,
         behind_blocks=None if node_block is None else max(0, node_block - here.head.number),
+        relay=None if settings.relay is None else _health(settings.relay, market["chain_id"]),
+    )
+
+
+def _health(relay: httpx.Client, chain_id: int) -> RelayHealth:
+    """How the relay is; away if another chain's answers."""
+    try:
+        told = RelayStatus.model_validate_json(relay.get("/status", timeout=RELAY_PATIENCE_S).content)
+    except (httpx.HTTPError, ValueError):
+        told = None
+    if told is None or told.chain_id != chain_id:
+        return RelayHealth(state="away", waiting=None, turned_s=None)
+    works = told.problem is None and told.turned_s < LONGEST_STEP_S
+    return RelayHealth(
+        state="working" if works else "failing", waiting=told.waiting + told.sent, turned_s=told.turned_s
     )
 
 

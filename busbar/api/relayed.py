@@ -1,19 +1,15 @@
-"""Signed orders, handed on to the relay; and cancels. Nothing is kept here: the relay answers for what it took on."""
+"""Signed orders, handed on to the relay. Nothing is kept here: the relay answers for what it took on."""
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import httpx
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi import Path as InPath
 
-from busbar.api.accounts import payloads
-from busbar.api.context import AddressFilter, Configured, Node, OrderIdInPath
+from busbar.api.context import Configured
 from busbar.api.messages import BundleShape, SignedOrders
 from busbar.api.problems import Problem, ProblemDocument
-from busbar.api.shapes import Payloads
-from busbar.api.typed_data import cancel_of
-from busbar.chain import Call, cancel_order_for_call
-from busbar.signing import as_taken
 
 router = APIRouter(prefix="/energy", tags=["energy"])
 
@@ -33,17 +29,21 @@ def relay_of(settings: Configured) -> httpx.Client:
 
 Relay = Annotated[httpx.Client, Depends(relay_of)]
 BundleInPath = Annotated[str, InPath(pattern="^0x[0-9a-f]{72}$", description="Id of signed orders that were taken on")]
-SignatureFilter = Annotated[
-    str | None, Query(alias="signature", pattern="^0x([0-9a-fA-F]{2})*$", description="Of `typed-data/cancel-order`")
-]
+Told = TypeVar("Told")
 
 
-def _asked(relay: httpx.Client, method: str, path: str, body: Any = None) -> BundleShape:
+def asked(
+    relay: httpx.Client, shape: Callable[[dict[str, Any]], Told], method: str, path: str, body: Any = None
+) -> Told:
+    """What the relay answers, shaped.
+
+    Raises:
+        Problem: It refuses, or does not answer.
+    """
     try:
         answer = relay.request(method, path, json=body)
         if answer.is_success:
-            told = answer.json()
-            return BundleShape(**told, follow=f"/api/v1/energy/bundles/{told['id']}")
+            return shape(answer.json())
         refused = ProblemDocument.model_validate_json(answer.content)
     except (httpx.HTTPError, ValueError, TypeError, KeyError):
         # The relay's address is the operator's business, and so is whatever else answers there.
@@ -55,13 +55,17 @@ def _asked(relay: httpx.Client, method: str, path: str, body: Any = None) -> Bun
     raise Problem(answer.status_code, refused.title, refused.detail, kept, **more)
 
 
+def _shape(told: dict[str, Any]) -> BundleShape:
+    return BundleShape(**told, follow=f"/api/v1/energy/bundles/{told['id']}")
+
+
 @router.post("/orders", status_code=202)
 def post_orders(relay: Relay, body: SignedOrders, response: Response) -> BundleShape:
     """Hands signed orders to the relay, which enters them at its own cost. `follow` says what became of them.
 
     What could never enter is refused at once, with the contract's error by name. The same orders again are the same.
     """
-    taken = _asked(relay, "POST", "/bundles", body.model_dump())
+    taken = asked(relay, _shape, "POST", "/bundles", body.model_dump())
     response.headers["Location"] = taken.follow
     return taken
 
@@ -69,19 +73,4 @@ def post_orders(relay: Relay, body: SignedOrders, response: Response) -> BundleS
 @router.get("/bundles/{bundle_id}")
 def bundle(relay: Relay, bundle_id: BundleInPath) -> BundleShape:
     """What became of signed orders."""
-    return _asked(relay, "GET", f"/bundles/{bundle_id}")
-
-
-@router.delete("/orders/{number}")
-def cancel(
-    chain: Node, number: OrderIdInPath, signature: SignatureFilter = None, sender: AddressFilter = None
-) -> Payloads:
-    """The transaction to sign that takes an open order back: the account's own, or anybody's with its signed cancel.
-
-    The relay takes no cancels. `sender` brings a signed one, and pays for it; the account itself if left out.
-    """
-    message = cancel_of(chain, int(number))
-    if signature is None:
-        return payloads(chain, message.account, Call("Trading", "cancelOrder", (int(number),)))
-    given = as_taken(bytes.fromhex(signature[2:]))
-    return payloads(chain, sender or message.account, cancel_order_for_call(message, given))
+    return asked(relay, _shape, "GET", f"/bundles/{bundle_id}")

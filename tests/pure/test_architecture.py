@@ -21,9 +21,10 @@ LAYERS = (
     {"tools", "units", "wide"},
     {"orders", "readings", "community", "tariff", "settings", "logs", "metrics", "tables"},
     {"clearing", "results", "heads", "signing"},
+    {"permits"},
     {"chain"},
     {"devnet", "outbox", "service"},
-    {"deployment", "keys", "ledger", "watch"},
+    {"deployment", "keys", "ledger", "watch", "errands"},
     {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
     {"enrolment", "statements", "archive", "people"},
     {"bill", "audit"},
