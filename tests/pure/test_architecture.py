@@ -32,6 +32,7 @@ LAYERS = (
     {"report", "display", "doctor", "roles", "supervisor", "wallet", "options"},
     {"api"},
     {"client", "relay_api"},
+    {"relayed"},
     {"office"},
     {"cli"},
 )
