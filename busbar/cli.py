@@ -3,6 +3,7 @@
 A failure is one line on standard error and exit status 1.
 """
 
+import functools
 import signal
 import sys
 from datetime import date
@@ -18,7 +19,8 @@ from busbar.options import Network, Once, Pause, Plan, RecordFile, Url, market_o
 if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --help` should not cost
     from collections.abc import Callable, Sequence
 
-    from busbar.chain import Outcome, Signer
+    from busbar.chain import Chain, Outcome, Signer
+    from busbar.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -283,7 +285,7 @@ def up(quiet: Quiet = False) -> None:
 
 @app.command()
 def doctor(network: Network = None, url: Url = None, record: RecordFile = None) -> None:
-    """Looks for what is wrong with node, deployment, roles, funds, clocks and clearing, and says what to do."""
+    """Looks for what is wrong with node, deployment, roles, funds, clocks, relay and clearing; says what to do."""
     from busbar.deployment import Parameters, Record, parameters_path, record_path
     from busbar.doctor import Bot, examine
     from busbar.keys import address
@@ -296,17 +298,24 @@ def doctor(network: Network = None, url: Url = None, record: RecordFile = None) 
         for name, who, role in (
             ("keeper", settings.keeper.account, "market maker"),
             ("meters", settings.meters.account, "minter"),
+            ("relay", settings.relay.account, None),
         )
         if name in settings.up.run
     ]
     wrong = 0
-    for finding in examine(lambda: market_of(settings, network, url, record)[2], held, bots, settings.keeper.zones):
+    relay_url = settings.relay.url if "relay" in settings.up.run else None
+    connect = functools.partial(_connected, settings, network, url, record)
+    for finding in examine(connect, held, bots, settings.keeper.zones, relay_url=relay_url):
         typer.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name}: {finding.told}")
         if not finding.ok:
             wrong += 1
             typer.echo(f"       -> {finding.remedy}")
     if wrong:
         raise errors.BusbarError(f"{wrong} of the checks found something wrong")
+
+
+def _connected(settings: "Settings", network: str | None, url: str | None, record: Path | None) -> "Chain":
+    return market_of(settings, network, url, record)[2]
 
 
 @app.command()

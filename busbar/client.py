@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from busbar import errors
 from busbar.api.errands import ErrandShape
 from busbar.api.messages import BundleShape
+from busbar.api.oracle import PanelShape, RequestDetail
 from busbar.api.paging import Page
 from busbar.api.shapes import (
     Accepted,
@@ -146,6 +147,14 @@ class Client:
         """Requests for data, newest first."""
         return self._pages("oracle/requests", OracleRequest, **filters)
 
+    def request(self, request_id: str) -> RequestDetail:
+        """A request for data with the panel's answers."""
+        return self._get(f"oracle/requests/{request_id}", RequestDetail)
+
+    def panel(self) -> PanelShape:
+        """The oracle's panel, and how its operators have done."""
+        return self._get("oracle/panel", PanelShape)
+
     def account(self, account: str) -> AccountShape:
         """A participant."""
         return self._get(f"accounts/{account}", AccountShape)
@@ -173,7 +182,7 @@ class Client:
 
     def errand(self, errand_id: str) -> ErrandShape:
         """What became of another signed message that the relay took on."""
-        return self._get(f"errands/{errand_id}", ErrandShape)
+        return self._get(f"errands/status/{errand_id}", ErrandShape)
 
     # ------------------------------------------------------------------ changing
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-LAYOUT = 2
+LAYOUT = 3
 """Number of this arrangement of tables. It grows with every change: an index of another one is made again."""
 
 EXACT_DIGITS = 78
@@ -313,6 +313,38 @@ requests = Table(
     Column("done_tx", HASH),
     Column("fulfilled", Boolean),
     Column("data", Text),
+)
+answers = Table(  # what operators of the panel said to requests for data
+    "answers",
+    metadata,
+    *_event_key(),
+    Column("request_id", HASH, nullable=False),
+    Column("operator", ADDRESS, nullable=False),
+    Column("value", Exact, nullable=False),
+    Index("answers_of_request", "request_id"),
+    Index("answers_of_operator", "operator"),
+)
+outliers = Table(  # answers beyond the tolerance
+    "outliers",
+    metadata,
+    *_event_key(),
+    Column("request_id", HASH, nullable=False),
+    Column("operator", ADDRESS, nullable=False),
+    Index("outliers_of_operator", "operator"),
+)
+seats = Table(  # operators that joined the panel or left it
+    "seats",
+    metadata,
+    *_event_key(),
+    Column("operator", ADDRESS, nullable=False),
+    Column("active", Boolean, nullable=False),
+)
+panels = Table(  # the panel's parameters from here on
+    "panels",
+    metadata,
+    *_event_key(),
+    Column("quorum", Integer, nullable=False),
+    Column("tolerance_bp", Integer, nullable=False),
 )
 people = Table(
     "people",

@@ -9,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from busbar import __version__
-from busbar.api import accounts, blocks, cancels, energy, errands, grid, problems, relayed, streams, typed_data
+from busbar.api import accounts, blocks, cancels, energy, errands, grid, oracle, problems, relayed, streams, typed_data
 from busbar.api.context import Settings
 from busbar.api.middleware import Door
 
@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.watch = streams.Watch(settings)
-    for module in (blocks, energy, relayed, cancels, typed_data, errands, grid, accounts, streams):
+    for module in (blocks, energy, relayed, cancels, typed_data, errands, grid, oracle, accounts, streams):
         app.include_router(module.router, prefix=PREFIX)
     problems.install(app)
     if settings.cors_origins:

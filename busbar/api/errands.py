@@ -134,7 +134,7 @@ class ErrandShape(ErrandStatus):
 
 def shape(told: dict[str, Any]) -> ErrandShape:
     """What the relay tells of an errand, with where to ask again."""
-    return ErrandShape(**told, follow=f"/api/v1/errands/{told['id']}")
+    return ErrandShape(**told, follow=f"/api/v1/errands/status/{told['id']}")
 
 
 def hand_on(relay: Relay, kind: Kind, body: Request, response: Response) -> ErrandShape:
@@ -172,7 +172,7 @@ def post_deposit(relay: Relay, body: SignedDeposit, response: Response) -> Erran
     return hand_on(relay, Kind.DEPOSIT, body, response)
 
 
-@router.get("/{errand_id}")
+@router.get("/status/{errand_id}")
 def errand(
     relay: Relay,
     errand_id: Annotated[str, InPath(pattern="^0x[0-9a-f]{72}$", description="Id of a message that was taken on")],

@@ -1,16 +1,16 @@
-"""The market as a whole: zones, participants, meters, readings, requests for data."""
+"""The market as a whole: zones, participants, meters, readings."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from sqlalchemy import Select, and_, func, select
 
 from busbar import tables
 from busbar.api import paging
 from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View
 from busbar.api.problems import Problem
-from busbar.api.shapes import AccountShape, GridStatus, MeterShape, OracleRequest, ReadingShape, ZoneShape
+from busbar.api.shapes import AccountShape, GridStatus, MeterShape, ReadingShape, ZoneShape
 from busbar.history import LATE, grid_supply_wei, uncleared
 
 router = APIRouter()
@@ -166,35 +166,3 @@ def readings(here: Here, meter_id: MeterInPath, limit: Limit = 50, cursor: Curso
     names = ReadingShape.model_fields
     items = [ReadingShape(**{name: row[name] for name in names}) for row in rows]
     return paging.Page(items=items, next_cursor=following, block=here.head.number)
-
-
-# ------------------------------------------------------------------------------ requests for data
-
-
-@router.get("/oracle/requests", tags=["grid"])
-def requests(
-    here: Here,
-    status: Annotated[Literal["pending", "fulfilled", "timed out"] | None, Query()] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> paging.Page[OracleRequest]:
-    """Requests for data, newest first."""
-    r = tables.requests
-    query = select(r)
-    if status == "pending":
-        query = query.where(r.c.done_block.is_(None))
-    elif status is not None:
-        query = query.where(r.c.fulfilled.is_(status == "fulfilled"))
-    rows, following = paging.read(here.connection, query, [r.c.block, r.c.log_index], cursor, limit)
-    return paging.Page(items=[_request(row) for row in rows], next_cursor=following, block=here.head.number)
-
-
-def _request(row: Mapping[str, Any]) -> OracleRequest:
-    stands: Literal["pending", "fulfilled", "timed out"] = "pending"
-    if row["done_block"] is not None:
-        stands = "fulfilled" if row["fulfilled"] else "timed out"
-    return OracleRequest(
-        kind="datum" if row["kind"] else "meter",
-        status=stands,
-        **{name: row[name] for name in ("request_id", "requester", "subject", "block", "tx_hash", "done_tx", "data")},
-    )

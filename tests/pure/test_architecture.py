@@ -24,7 +24,7 @@ LAYERS = (
     {"permits"},
     {"chain"},
     {"devnet", "outbox", "service"},
-    {"deployment", "keys", "ledger", "watch", "errands"},
+    {"deployment", "keys", "ledger", "watch", "errands", "panel"},
     {"keeper", "meters", "relay", "agents", "history"},  # services: none knows another
     {"enrolment", "statements", "archive", "people"},
     {"bill", "audit"},

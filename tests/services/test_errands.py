@@ -146,7 +146,7 @@ def test_errand__the_same_again__is_one(market, actors, api, relay):
 
 def test_errand__of_a_bundle__is_unknown(market, actors, api, relay):
     key = relay.take(market.signed_orders(actors.consumer, bid(300, 100)))
-    assert api.get(f"errands/{key}").status_code == 404
+    assert api.get(f"errands/status/{key}").status_code == 404
     key = brought(api, actors.consumer, "cancel-up-to", {"account": actors.consumer.address, "nonce": 9}).json()["id"]
     assert api.get(f"energy/bundles/{key}").status_code == 404
 
