@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
@@ -28,7 +29,7 @@ SignatureFilter = Annotated[
     response_model=Payloads,
     responses={202: {"model": ErrandShape, "description": "Handed to the relay"}},
 )
-def cancel(
+async def cancel(
     chain: Node,
     settings: Configured,
     number: OrderIdInPath,
@@ -40,13 +41,14 @@ def cancel(
     Without a signature the answer is the account's own transaction to sign. With both a signature and a `sender` it is
     the sender's transaction, for who needs no relay.
     """
-    message = cancel_of(chain, int(number))
+    message = await to_thread.run_sync(cancel_of, chain, int(number))
     if signature is None:
-        return payloads(chain, message.account, Call("Trading", "cancelOrder", (int(number),)))
+        own = Call("Trading", "cancelOrder", (int(number),))
+        return await to_thread.run_sync(payloads, chain, message.account, own)
     if sender is not None:
-        given = as_taken(bytes.fromhex(signature[2:]))
-        return payloads(chain, sender, cancel_order_for_call(message, given))
+        brought = cancel_order_for_call(message, as_taken(bytes.fromhex(signature[2:])))
+        return await to_thread.run_sync(payloads, chain, sender, brought)
     body = SignedCancelOrder(message=CancelOrderMessage(**message.fields()), signature=signature)
     headers = Response()
-    taken = hand_on(relay_of(settings), Kind.CANCEL_ORDER, body, headers)
+    taken = await hand_on(await relay_of(settings), Kind.CANCEL_ORDER, body, headers)
     return JSONResponse(taken.model_dump(mode="json"), 202, {"Location": headers.headers["Location"]})

@@ -137,45 +137,45 @@ def shape(told: dict[str, Any]) -> ErrandShape:
     return ErrandShape(**told, follow=f"/api/v1/errands/status/{told['id']}")
 
 
-def hand_on(relay: Relay, kind: Kind, body: Request, response: Response) -> ErrandShape:
+async def hand_on(relay: Relay, kind: Kind, body: Request, response: Response) -> ErrandShape:
     """Hands a signed message to the relay.
 
     Raises:
         Problem: The relay refuses it, or does not answer.
     """
-    taken = asked(relay, shape, "POST", f"/errands/{kind}", body.model_dump(mode="json"))
+    taken = await asked(relay, shape, "POST", f"/errands/{kind}", body.model_dump(mode="json"))
     response.headers["Location"] = taken.follow
     return taken
 
 
 @router.post("/cancel-order", status_code=202)
-def post_cancel_order(relay: Relay, body: SignedCancelOrder, response: Response) -> ErrandShape:
+async def post_cancel_order(relay: Relay, body: SignedCancelOrder, response: Response) -> ErrandShape:
     """Hands a signed cancel of an order to the relay. `follow` says what became of it."""
-    return hand_on(relay, Kind.CANCEL_ORDER, body, response)
+    return await hand_on(relay, Kind.CANCEL_ORDER, body, response)
 
 
 @router.post("/cancel-up-to", status_code=202)
-def post_cancel_up_to(relay: Relay, body: SignedCancelUpTo, response: Response) -> ErrandShape:
+async def post_cancel_up_to(relay: Relay, body: SignedCancelUpTo, response: Response) -> ErrandShape:
     """Hands a signed cancel of messages to the relay. It goes before any of them that wait there."""
-    return hand_on(relay, Kind.CANCEL_UP_TO, body, response)
+    return await hand_on(relay, Kind.CANCEL_UP_TO, body, response)
 
 
 @router.post("/withdraw", status_code=202)
-def post_withdrawal(relay: Relay, body: SignedWithdrawal, response: Response) -> ErrandShape:
+async def post_withdrawal(relay: Relay, body: SignedWithdrawal, response: Response) -> ErrandShape:
     """Hands a signed withdrawal, or payment, to the relay. It comes after orders of a lower nonce."""
-    return hand_on(relay, Kind.WITHDRAW, body, response)
+    return await hand_on(relay, Kind.WITHDRAW, body, response)
 
 
 @router.post("/deposit", status_code=202)
-def post_deposit(relay: Relay, body: SignedDeposit, response: Response) -> ErrandShape:
+async def post_deposit(relay: Relay, body: SignedDeposit, response: Response) -> ErrandShape:
     """Hands a token's permit to the relay, which brings the tokens into the market."""
-    return hand_on(relay, Kind.DEPOSIT, body, response)
+    return await hand_on(relay, Kind.DEPOSIT, body, response)
 
 
 @router.get("/status/{errand_id}")
-def errand(
+async def errand(
     relay: Relay,
     errand_id: Annotated[str, InPath(pattern="^0x[0-9a-f]{72}$", description="Id of a message that was taken on")],
 ) -> ErrandShape:
     """What became of a signed message."""
-    return asked(relay, shape, "GET", f"/errands/{errand_id}")
+    return await asked(relay, shape, "GET", f"/errands/{errand_id}")

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from busbar import panel, tables
 from busbar.api import paging
-from busbar.api.context import Cursor, HashInPath, Here, Limit, View
+from busbar.api.context import Cursor, HashInPath, Here, Limit, View, read
 from busbar.api.problems import Problem
 from busbar.api.shapes import OracleRequest, Shape
 from busbar.wide import Wide
@@ -58,6 +58,7 @@ class PanelShape(Shape):
 
 
 @router.get("/requests")
+@read
 def requests(
     here: Here,
     status: Annotated[Literal["pending", "fulfilled", "timed out"] | None, Query()] = None,
@@ -77,6 +78,7 @@ def requests(
 
 
 @router.get("/requests/{request_id}")
+@read
 def request(here: Here, request_id: HashInPath) -> RequestDetail:
     """A request for data, with every answer, who is silent, and the median."""
     r = tables.requests
@@ -114,6 +116,7 @@ def _answers(here: View, request_id: str, quorum: int) -> list[AnswerShape]:
 
 
 @router.get("/panel")
+@read
 def the_panel(here: Here) -> PanelShape:
     """The panel's parameters, and how everybody who ever sat on it has done."""
     now = panel.parameters(here.connection)

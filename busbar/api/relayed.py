@@ -16,7 +16,7 @@ router = APIRouter(prefix="/energy", tags=["energy"])
 RETRY = {"Retry-After": "10"}
 
 
-def relay_of(settings: Configured) -> httpx.Client:
+async def relay_of(settings: Configured) -> httpx.AsyncClient:
     """The relay.
 
     Raises:
@@ -27,13 +27,17 @@ def relay_of(settings: Configured) -> httpx.Client:
     return settings.relay
 
 
-Relay = Annotated[httpx.Client, Depends(relay_of)]
+Relay = Annotated[httpx.AsyncClient, Depends(relay_of)]
 BundleInPath = Annotated[str, InPath(pattern="^0x[0-9a-f]{72}$", description="Id of signed orders that were taken on")]
 Told = TypeVar("Told")
 
 
-def asked(
-    relay: httpx.Client, shape: Callable[[dict[str, Any]], Told], method: str, path: str, body: Any = None
+async def asked(
+    relay: httpx.AsyncClient,
+    shape: Callable[[dict[str, Any]], Told],
+    method: str,
+    path: str,
+    body: Any = None,
 ) -> Told:
     """What the relay answers, shaped.
 
@@ -41,7 +45,7 @@ def asked(
         Problem: It refuses, or does not answer.
     """
     try:
-        answer = relay.request(method, path, json=body)
+        answer = await relay.request(method, path, json=body)
         if answer.is_success:
             return shape(answer.json())
         refused = ProblemDocument.model_validate_json(answer.content)
@@ -60,17 +64,17 @@ def _shape(told: dict[str, Any]) -> BundleShape:
 
 
 @router.post("/orders", status_code=202)
-def post_orders(relay: Relay, body: SignedOrders, response: Response) -> BundleShape:
+async def post_orders(relay: Relay, body: SignedOrders, response: Response) -> BundleShape:
     """Hands signed orders to the relay, which enters them at its own cost. `follow` says what became of them.
 
     What could never enter is refused at once, with the contract's error by name. The same orders again are the same.
     """
-    taken = asked(relay, _shape, "POST", "/bundles", body.model_dump())
+    taken = await asked(relay, _shape, "POST", "/bundles", body.model_dump())
     response.headers["Location"] = taken.follow
     return taken
 
 
 @router.get("/bundles/{bundle_id}")
-def bundle(relay: Relay, bundle_id: BundleInPath) -> BundleShape:
+async def bundle(relay: Relay, bundle_id: BundleInPath) -> BundleShape:
     """What became of signed orders."""
-    return asked(relay, _shape, "GET", f"/bundles/{bundle_id}")
+    return await asked(relay, _shape, "GET", f"/bundles/{bundle_id}")

@@ -238,6 +238,7 @@ def test_any__nothing_indexed__is_503(tmp_path):
 
 def test_status__the_node_is_gone__says_so(live, monkeypatch):
     market, url, _ = live
+    monkeypatch.setattr("busbar.api.context.BESIDE_S", 0)
     assert httpx.get(url + "/api/v1/status").json()["behind_blocks"] == 0
     monkeypatch.setattr(market.chain.node.provider, "endpoint_uri", "http://127.0.0.1:1")
     assert httpx.get(url + "/api/v1/status").json()["node_block"] is None
