@@ -2,7 +2,8 @@
 --   wrk -t1 -c64 -d10s -s bench/rate.lua URL -- RATE PATHS [BODIES]
 -- PATHS is a file with a path a line, asked in turn; with BODIES, a file with a JSON body a line, each is posted once to
 -- the first path. wrk measures from the moment a request is sent. A connection that still waits for an answer misses no
--- slot for the others: the next free one takes it. How many requests were sent tells whether the slots were kept.
+-- slot for the others: the next free one takes it. How many requests were sent tells whether the slots were kept. With
+-- BODIES it ends when all are answered.
 
 local ffi = require("ffi")
 ffi.cdef([[
@@ -12,7 +13,7 @@ int clock_gettime(int clock, struct span *now);
 
 local now = ffi.new("struct span")
 local threads, paths, bodies, slot_ms, slot, turn = {}, {}, nil, 0, nil, -1
-refused = 0
+refused, answered = 0, 0
 
 local function milliseconds()
     ffi.C.clock_gettime(1, now)
@@ -58,10 +59,14 @@ function response(status)
     if status >= 400 then
         refused = refused + 1
     end
+    answered = answered + 1
+    if bodies and answered == #bodies then
+        wrk.thread:stop()
+    end
 end
 
 function done(summary, latency)
-    local lost = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
+    local lost = summary.errors.connect + summary.errors.read + summary.errors.write
     local wrong = 0
     for _, thread in ipairs(threads) do
         wrong = wrong + thread:get("refused")

@@ -45,6 +45,9 @@ from busbar.statements import Statement
 
 PREFIX = "/api/v1"
 
+WIDE = ("_uwh", "_units", "_wei", "_uthb", "order_id")
+"""How the names of numbers end that outgrow 64 bits, alone or in a sum."""
+
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
@@ -311,8 +314,15 @@ def _checked(answer: httpx.Response) -> httpx.Response:
 def frame(items: Sequence[BaseModel] | Iterator[BaseModel]) -> Any:
     """A pandas data frame of shapes: a column a field, units in its name, every number exact.
 
-    Integers beyond 64 bits stay Python's own, in a column of objects.
+    What can outgrow 64 bits, alone or in a sum, is a column of Python's own integers; a number that may be missing is
+    pandas' nullable integer, so that nothing turns into floating point.
     """
     import pandas as pd
 
-    return pd.json_normalize([item.model_dump() for item in items], sep="_")
+    table = pd.json_normalize([item.model_dump() for item in items], sep="_")
+    for name in table.columns:
+        if name.endswith(WIDE):
+            table[name] = table[name].astype(object)
+        elif pd.api.types.is_float_dtype(table[name]):
+            table[name] = table[name].astype("Int64")
+    return table

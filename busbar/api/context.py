@@ -81,12 +81,7 @@ class Settings:
 
         That is None without a relay, and empty if it does not answer.
         """
-        http = httpx.Client(base_url=self.relay_url or "", timeout=RELAY_PATIENCE_S, trust_env=False)
-
-        def look() -> tuple[int | None, bytes | None]:
-            return self._node_block(), None if self.relay_url is None else _told(http)
-
-        return Lately(look, BESIDE_S)
+        return Lately(lambda: (self._node_block(), _told(self.relay_url)), BESIDE_S)
 
     def _node_block(self) -> int | None:
         try:
@@ -99,9 +94,11 @@ class Settings:
         return Tariffs(self.tariff_file, self.plan)
 
 
-def _told(relay: httpx.Client) -> bytes:
+def _told(relay_url: str | None) -> bytes | None:
+    if relay_url is None:
+        return None
     try:
-        return relay.get("/status").content
+        return httpx.get(f"{relay_url.rstrip('/')}/status", timeout=RELAY_PATIENCE_S, trust_env=False).content
     except httpx.HTTPError:
         return b""
 
