@@ -9,7 +9,7 @@ MAKEFLAGS += -j2
 
 STEPS ?= 60000
 
-.PHONY: help run test check bench-gas bench-throughput mutants machine chaos setup compile devnet lock clean
+.PHONY: help run test check bench-gas bench-throughput bench-api notebook mutants machine chaos setup compile devnet lock clean
 
 STAMPS := .cache/stamps
 PY := .venv/bin/python
@@ -37,6 +37,12 @@ bench-gas: $(STAMPS)/setup $(STAMPS)/compile ## measure what everything costs in
 bench-throughput: $(STAMPS)/setup $(STAMPS)/compile ## measure how many orders and readings a second enter, and write bench/results
 	@$(PY) -m bench.throughput $(ARGS)
 	@$(PY) -m bench.metering $(ARGS)
+
+bench-api: $(STAMPS)/setup $(STAMPS)/compile ## measure how fast the API answers and takes orders (needs wrk), and write bench/results
+	@$(PY) -m bench.api $(ARGS)
+
+notebook: $(STAMPS)/setup $(STAMPS)/compile ## run docs/notebooks/market.ipynb over a replayed Saturday, and write what it printed
+	@$(PY) -m tests.notebook
 
 SEED ?= 1
 chaos: $(STAMPS)/setup $(STAMPS)/compile ## disturb a running market 67 times in 200 epochs, and compare (SEED=2 for others)

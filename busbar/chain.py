@@ -36,6 +36,7 @@ from web3.types import RPCEndpoint
 from busbar import errors, metrics, tools
 from busbar.clearing import LongSide, Result
 from busbar.orders import Order, OrderId, Side, order_id
+from busbar.permits import Permit
 from busbar.readings import MeterDomain, Reading, SignedReading, meter_id_bytes, meter_id_text
 from busbar.signing import CancelOrder, CancelUpTo, SignedBundle, TradingDomain, Withdraw, pack_batch
 from busbar.units import Calendar, Money
@@ -1299,6 +1300,12 @@ def withdraw_for_call(message: Withdraw, signature: bytes) -> Call:
     """The call that brings somebody's signed withdrawal."""
     args = (message.account, message.asset, message.amount_wei, message.to, message.nonce, message.deadline, signature)
     return Call("Trading", "withdrawFor", args, label="signed withdrawal")
+
+
+def deposit_for_call(permit: Permit, vrs: tuple[int, bytes, bytes]) -> Call:
+    """The call that brings somebody's tokens into the market, by a permit and its signature's v, r and s."""
+    args = (permit.account, permit.asset, permit.amount_wei, permit.deadline, *vrs)
+    return Call("Trading", "depositWithPermitFor", args, label="signed deposit")
 
 
 def _type_of(output: Any) -> str:

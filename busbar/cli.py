@@ -3,11 +3,11 @@
 A failure is one line on standard error and exit status 1.
 """
 
+import functools
 import signal
 import sys
 from contextlib import ExitStack
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --h
     from busbar.chain import Chain, Outcome, Signer
     from busbar.meter_keys import Curve
     from busbar.outbox import Outbox
+    from busbar.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -301,7 +302,7 @@ def agents(
 @app.command()
 def relay(
     account: Account = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port on which bundles are taken.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port on which messages are taken.")] = None,
     outbox: Annotated[Path | None, typer.Option(help="Its outbox.")] = None,
     network: Network = None,
     url: Url = None,
@@ -310,7 +311,7 @@ def relay(
     once: Once = False,
     quiet: Quiet = False,
 ) -> None:
-    """Takes signed bundles over HTTP and enters them. Stop and start it as you like."""
+    """Takes what participants sign over HTTP and brings it to the chain. Stop and start it as you like."""
     from busbar import door, relay_api
     from busbar.outbox import Outbox
     from busbar.relay import Intake, Relay
@@ -323,7 +324,8 @@ def relay(
     # Bundles are taken on by a thread of its own, with a client and a connection of its own.
     chain = market_of(bot.settings, network, url, record)[2]
     intake = Intake(chain, Outbox(file, market), rate=mine.rate, most_waiting=mine.most_waiting)
-    stop = door.serve(relay_api.create_app(intake), mine.host, mine.port if port is None else port)
+    app = relay_api.create_app(intake, signer.address, bot.pulse)
+    stop = door.serve(app, mine.host, mine.port if port is None else port)
     try:
         bot.run(Relay(bot.chain, signer, Outbox(file, market)).step, [signer.address], mine.metrics_port)
     finally:
@@ -347,7 +349,7 @@ def up(quiet: Quiet = False) -> None:
 
 @app.command()
 def doctor(network: Network = None, url: Url = None, record: RecordFile = None) -> None:
-    """Looks for what is wrong with node, deployment, roles, funds, clocks and clearing, and says what to do."""
+    """Looks for what is wrong with node, deployment, roles, funds, clocks, relay and clearing; says what to do."""
     from busbar.deployment import Parameters, Record, parameters_path, record_path
     from busbar.doctor import Bot, Door, examine
     from busbar.keys import address
@@ -360,6 +362,7 @@ def doctor(network: Network = None, url: Url = None, record: RecordFile = None) 
         for name, who, role in (
             ("keeper", settings.keeper.account, "market maker"),
             ("meters", settings.meters.account, "minter"),
+            ("relay", settings.relay.account, None),
         )
         if name in settings.up.run
     ]
@@ -368,19 +371,23 @@ def doctor(network: Network = None, url: Url = None, record: RecordFile = None) 
         for name, host, port, title in (
             ("meters", settings.meters.host, settings.meters.port, "Busbar gateway"),
             ("headend", settings.headend.host, settings.headend.port, "Busbar head-end"),
-            ("relay", settings.relay.host, settings.relay.port, "Busbar relay"),
         )
         if name in settings.up.run and port
     ]
     wrong = 0
-    market = partial(market_of, settings, network, url, record)
-    for finding in examine(lambda: market()[2], held, bots, settings.keeper.zones, doors=doors):
+    relay_url = settings.relay.url if "relay" in settings.up.run else None
+    connect = functools.partial(_connected, settings, network, url, record)
+    for finding in examine(connect, held, bots, settings.keeper.zones, doors=doors, relay_url=relay_url):
         typer.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name}: {finding.told}")
         if not finding.ok:
             wrong += 1
             typer.echo(f"       -> {finding.remedy}")
     if wrong:
         raise errors.BusbarError(f"{wrong} of the checks found something wrong")
+
+
+def _connected(settings: "Settings", network: str | None, url: str | None, record: Path | None) -> "Chain":
+    return market_of(settings, network, url, record)[2]
 
 
 @app.command()
@@ -494,8 +501,11 @@ class _Bot:
         once: bool,
         quiet: bool,
     ) -> None:
+        from busbar.metrics import Pulse
+
         self.settings = settings_of(quiet)
         self.name, self.once = name, once
+        self.pulse = Pulse()
         self.pause_s = pause or self.settings.pause_s
         self.parameters, self.record, self.chain = market_of(self.settings, network, url, record)
 
@@ -510,13 +520,12 @@ class _Bot:
         from busbar import metrics
         from busbar.watch import Watch
 
-        pulse = metrics.Pulse()
-        stop = metrics.serve(self.settings.metrics_host, port, pulse) if port else None
+        stop = metrics.serve(self.settings.metrics_host, port, self.pulse) if port else None
         if port:
             first = min(entry["block"] for entry in self.record.contracts.values())
             step = Watch(self.chain, accounts, zones, first).after(step)
         try:
-            service.run(step, pause_s=self.pause_s, once=self.once, ws_url=self.settings.ws_url, pulse=pulse)
+            service.run(step, pause_s=self.pause_s, once=self.once, ws_url=self.settings.ws_url, pulse=self.pulse)
         finally:
             if stop is not None:
                 stop()

@@ -14,6 +14,9 @@ from eth_account.messages import encode_defunct
 from pydantic import BaseModel
 
 from busbar import errors
+from busbar.api.errands import ErrandShape
+from busbar.api.messages import BundleShape
+from busbar.api.oracle import PanelShape, RequestDetail
 from busbar.api.paging import Page
 from busbar.api.shapes import (
     Accepted,
@@ -41,6 +44,9 @@ from busbar.chain import KeySigner
 from busbar.statements import Statement
 
 PREFIX = "/api/v1"
+
+WIDE = ("_uwh", "_units", "_wei", "_uthb", "order_id")
+"""How the names of numbers end that outgrow 64 bits, alone or in a sum."""
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -144,6 +150,14 @@ class Client:
         """Requests for data, newest first."""
         return self._pages("oracle/requests", OracleRequest, **filters)
 
+    def request(self, request_id: str) -> RequestDetail:
+        """A request for data with the panel's answers."""
+        return self._get(f"oracle/requests/{request_id}", RequestDetail)
+
+    def panel(self) -> PanelShape:
+        """The oracle's panel, and how its operators have done."""
+        return self._get("oracle/panel", PanelShape)
+
     def account(self, account: str) -> AccountShape:
         """A participant."""
         return self._get(f"accounts/{account}", AccountShape)
@@ -163,7 +177,15 @@ class Client:
     def save_statement(self, account: str, month: str, path: Path) -> None:
         """Writes a month's bill; the file's ending says how: .json, .csv or .pdf."""
         wanted = {"month": month, "format": path.suffix.lstrip(".")}
-        path.write_bytes(self._ask("GET", f"accounts/{account}/statement", params=wanted).content)
+        path.write_bytes(self.ask("GET", f"accounts/{account}/statement", params=wanted).content)
+
+    def bundle(self, bundle_id: str) -> BundleShape:
+        """What became of signed orders that the relay took on."""
+        return self._get(f"energy/bundles/{bundle_id}", BundleShape)
+
+    def errand(self, errand_id: str) -> ErrandShape:
+        """What became of another signed message that the relay took on."""
+        return self._get(f"errands/status/{errand_id}", ErrandShape)
 
     # ------------------------------------------------------------------ changing
 
@@ -181,7 +203,7 @@ class Client:
 
     def send(self, raw: bytes) -> Accepted:
         """Passes a signed transaction on."""
-        answer = self._ask("POST", "transactions", json={"raw": "0x" + raw.hex()})
+        answer = self.ask("POST", "transactions", json={"raw": "0x" + raw.hex()})
         return Accepted.model_validate_json(answer.content)
 
     def wait(self, tx_hash: str, timeout_s: float = 60) -> TransactionShape:
@@ -195,7 +217,7 @@ class Client:
 
     def _sign(self, verb: str, body: dict[str, str]) -> list[TransactionShape]:
         signer = self._signer()
-        answer = self._ask("POST", f"accounts/{signer.address}/{verb}", json=body)
+        answer = self.ask("POST", f"accounts/{signer.address}/{verb}", json=body)
         sent = []
         for payload in Payloads.model_validate_json(answer.content).transactions:
             raw = signer.sign(
@@ -247,19 +269,24 @@ class Client:
     # ------------------------------------------------------------------ HTTP
 
     def _get(self, path: str, shape: type[Shape], **params: str | int | None) -> Shape:
-        return shape.model_validate_json(self._ask("GET", path, params=_named(params)).content)
+        return shape.model_validate_json(self.ask("GET", path, params=_named(params)).content)
 
     def _pages(self, path: str, shape: type[Shape], **params: str | int | None) -> Iterator[Shape]:
         wanted = _named(params)
         page_of = Page[shape]  # type: ignore[valid-type]  # a type made at run time
         while True:
-            page = page_of.model_validate_json(self._ask("GET", path, params=wanted).content)
+            page = page_of.model_validate_json(self.ask("GET", path, params=wanted).content)
             yield from page.items
             if page.next_cursor is None:
                 return
             wanted["cursor"] = page.next_cursor
 
-    def _ask(self, method: str, path: str, **what: Any) -> httpx.Response:
+    def ask(self, method: str, path: str, **what: Any) -> httpx.Response:
+        """The answer to any request under `/api/v1`.
+
+        Raises:
+            ApiError: The server refused, or does not answer.
+        """
         return _checked(self._send(self._http.build_request(method, f"{PREFIX}/{path}", **what)))
 
     def _send(self, request: httpx.Request) -> httpx.Response:
@@ -287,8 +314,15 @@ def _checked(answer: httpx.Response) -> httpx.Response:
 def frame(items: Sequence[BaseModel] | Iterator[BaseModel]) -> Any:
     """A pandas data frame of shapes: a column a field, units in its name, every number exact.
 
-    Integers beyond 64 bits stay Python's own, in a column of objects.
+    What can outgrow 64 bits, alone or in a sum, is a column of Python's own integers; a number that may be missing is
+    pandas' nullable integer, so that nothing turns into floating point.
     """
     import pandas as pd
 
-    return pd.json_normalize([item.model_dump() for item in items], sep="_")
+    table = pd.json_normalize([item.model_dump() for item in items], sep="_")
+    for name in table.columns:
+        if name.endswith(WIDE):
+            table[name] = table[name].astype(object)
+        elif pd.api.types.is_float_dtype(table[name]):
+            table[name] = table[name].astype("Int64")
+    return table

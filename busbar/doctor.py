@@ -13,6 +13,7 @@ import httpx
 from busbar import errors
 from busbar.chain import Call, Chain, load_artifact
 from busbar.deployment import ROLES, Record
+from busbar.metrics import LONGEST_STEP_S
 
 SKEW_S = 30
 """A clock that differs more from the newest block's is told; blocks may lie that far apart."""
@@ -27,7 +28,7 @@ TRANSACTIONS_AHEAD = 100
 """A bot whose funds pay for fewer transactions is told."""
 
 DOOR_TIMEOUT_S = 5
-"""Longest wait for an HTTP door to answer."""
+"""Longest wait for an HTTP door to answer, or for the relay to say how it is."""
 
 TRANSACTION_GAS = 3_000_000
 """Gas of a large transaction of a bot: a hundred readings."""
@@ -52,11 +53,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Bot:
-    """A bot to look after: what it is called, its address, and the role it needs."""
+    """A bot to look after: what it is called, its address, and the role it needs, if any."""
 
     name: str
     address: str
-    role: str
+    role: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def examine(
     zones: Sequence[int],
     now: float | None = None,
     doors: Sequence[Door] = (),
+    relay_url: str | None = None,
 ) -> Iterator[Finding]:
     """Examines an installation; findings come as they are made.
 
@@ -85,6 +87,7 @@ def examine(
         zones: Zones whose clearing is looked at.
         now: This machine's time; the clock's, if not given.
         doors: HTTP doors that shall answer.
+        relay_url: Address of the relay that belongs to it, if one does.
     """
     try:
         chain = connect()
@@ -97,8 +100,11 @@ def examine(
     yield _clock(head.timestamp, time.time() if now is None else now)
     yield _sources(record)
     for bot in bots:
-        yield _role(chain, bot)
+        if bot.role is not None:
+            yield _role(chain, bot, bot.role)
         yield _funds(chain, bot)
+    if relay_url is not None:
+        yield _relay(chain, relay_url)
     epoch = chain.calendar.epoch_at(head.timestamp)
     for zone in zones:
         yield _clearing(chain, zone, epoch, head.number)
@@ -141,12 +147,12 @@ def _door(door: Door) -> Finding:
     return Finding(False, f"{door.name}: door", f"no {door.title} answers at {door.url} ({told})", remedy)
 
 
-def _role(chain: Chain, bot: Bot) -> Finding:
-    held, _ = chain.view("Authority", "hasRole", ROLES[bot.role], bot.address)
+def _role(chain: Chain, bot: Bot, role: str) -> Finding:
+    held, _ = chain.view("Authority", "hasRole", ROLES[role], bot.address)
     if held:
-        return Finding(True, f"{bot.name}: role", f"{bot.address} is {bot.role}")
-    remedy = f"the regulator grants it: name it as {bot.role} in the network's file and run `ape run deploy`"
-    return Finding(False, f"{bot.name}: role", f"{bot.address} is no {bot.role}", remedy)
+        return Finding(True, f"{bot.name}: role", f"{bot.address} is {role}")
+    remedy = f"the regulator grants it: name it as {role} in the network's file and run `ape run deploy`"
+    return Finding(False, f"{bot.name}: role", f"{bot.address} is no {role}", remedy)
 
 
 def _funds(chain: Chain, bot: Bot) -> Finding:
@@ -171,3 +177,21 @@ def _clearing(chain: Chain, zone: int, epoch: int, block: int) -> Finding:
         told = f"epoch {due} waits to be cleared since {epoch - due - 1} epochs"
         return Finding(False, f"zone {zone}", told, "start a keeper, and see its log for what it is refused with")
     return Finding(True, f"zone {zone}", "paused by the regulator" if state[1] else "cleared up to date")
+
+
+def _relay(chain: Chain, url: str) -> Finding:
+    """Whether the relay takes messages for this market and brings them."""
+    try:
+        told = httpx.get(f"{url}/status", timeout=DOOR_TIMEOUT_S, trust_env=False).raise_for_status().json()
+        serves, problem, turned_s = (told["chain_id"], told["trading"]), told["problem"], int(told["turned_s"])
+        waits, refused = int(told["waiting"]) + int(told["sent"]), int(told["refused"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as found:
+        remedy = "start `busbar relay`, and see the end of its log"
+        return Finding(False, "relay", f"none answers at {url} ({type(found).__name__})", remedy)
+    if serves != (chain.chain_id, chain.addresses["Trading"]):
+        return Finding(False, "relay", f"{url} serves another market", "give it this network and deployment record")
+    if turned_s > LONGEST_STEP_S:
+        return Finding(False, "relay", f"has not looked at the chain for {turned_s} s", "restart it; nothing is lost")
+    if problem is not None:
+        return Finding(False, "relay", f"its last pass failed: {problem}", "see the message; it tries again by itself")
+    return Finding(True, "relay", f"works at {url}, {waits} messages wait, {refused} were refused")

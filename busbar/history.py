@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, dele
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from busbar import errors, tables
+from busbar import errors, panel, tables
 from busbar.chain import Chain, Event
 from busbar.clearing import LongSide, Result, clear, escrow, fill, histogram, remainder, settle
 from busbar.deployment import genesis_hash
@@ -725,6 +725,21 @@ class _Writer:
         }
         self.rows[tables.requests].append(_origin(found) | row)
 
+    def datum_answered(self, found: Event, args: Mapping[str, Any]) -> None:
+        row = {"request_id": _hex(args["requestId"]), "operator": args["operator"], "value": args["value"]}
+        self.rows[tables.answers].append(_origin(found) | row)
+
+    def datum_outlier(self, found: Event, args: Mapping[str, Any]) -> None:
+        row = {"request_id": _hex(args["requestId"]), "operator": args["operator"]}
+        self.rows[tables.outliers].append(_origin(found) | row)
+
+    def operator_set(self, found: Event, args: Mapping[str, Any]) -> None:
+        self.rows[tables.seats].append(_origin(found) | {"operator": args["operator"], "active": args["active"]})
+
+    def panel_set(self, found: Event, args: Mapping[str, Any]) -> None:
+        row = {"quorum": args["quorum"], "tolerance_bp": args["toleranceBp"]}
+        self.rows[tables.panels].append(_origin(found) | row)
+
     def data_fulfilled(self, found: Event, args: Mapping[str, Any]) -> None:
         self.request_done(found, args["requestId"], fulfilled=True, data=_hex(args["data"]))
 
@@ -765,6 +780,10 @@ _HANDLERS = {
     ("GridToken", "Minted"): _Writer.minted,
     ("GridToken", "Transfer"): _Writer.transferred,
     ("OracleClient", "EnergyDataRequested"): _Writer.data_requested,
+    ("OracleClient", "DatumAnswered"): _Writer.datum_answered,
+    ("OracleClient", "DatumOutlier"): _Writer.datum_outlier,
+    ("OracleClient", "OperatorSet"): _Writer.operator_set,
+    ("OracleClient", "PanelSet"): _Writer.panel_set,
     ("OracleClient", "EnergyDataFulfilled"): _Writer.data_fulfilled,
     ("OracleClient", "RequestTimedOut"): _Writer.request_timed_out,
 }
@@ -972,8 +991,8 @@ def verify(chain: Chain, engine: Engine) -> tuple[int, list[Difference]]:
     """Compares the database with the contracts' views at the newest block of the database.
 
     Returns:
-        The block, and everything that differs: balances, nonces, import ledgers, registers, supply, results and
-        open books.
+        The block, and everything that differs: balances, nonces, import ledgers, registers, supply, results,
+        open books and the oracle's panel.
 
     Raises:
         HistoryError: Nothing was indexed yet, or the database's newest block is not the chain's.
@@ -991,6 +1010,7 @@ def verify(chain: Chain, engine: Engine) -> tuple[int, list[Difference]]:
             *_verify_supply(connection, chain, head),
             *_verify_results(connection, chain, head),
             *_verify_books(connection, chain, head),
+            *_verify_panel(connection, chain, head),
         ]
     return head.number, found
 
@@ -1061,3 +1081,15 @@ def _verify_books(connection: Connection, chain: Chain, head: Head) -> Iterator[
         rows = live_orders(connection, zone, head.epoch)
         book = histogram([order_of(row) for row in rows])
         yield from _differing(f"open book of zone {zone}", book, chain.book(zone, head.number))
+
+
+def _verify_panel(connection: Connection, chain: Chain, head: Head) -> Iterator[Difference]:
+    now = panel.parameters(connection)
+    seated, *on_chain = chain.view("OracleClient", "panel", block=head.number)
+    yield from _differing("quorum and tolerance of the panel", [now.quorum, now.tolerance_bp], on_chain)
+    known = panel.operators(connection, head.number)
+    yield from _differing("panel", sorted(who.account for who in known if who.active), sorted(seated))
+    for who in known:
+        told = (who.active, who.asked, who.answered, who.outliers)
+        held = chain.view("OracleClient", "operatorOf", who.account, block=head.number)
+        yield from _differing(f"record of the operator {who.account}", told, tuple(held))

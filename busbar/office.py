@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -21,8 +21,11 @@ from busbar.units import ENERGY_UNITS_PER_WH, kwh, price, thb
 if TYPE_CHECKING:  # see busbar.cli
     from sqlalchemy import Engine
 
+    from busbar.api.errands import ErrandShape
     from busbar.chain import Call, Chain, Outcome
+    from busbar.client import Client
     from busbar.history import History
+    from busbar.relayed import Relayed
 
 app = typer.Typer()
 show = typer.Typer(no_args_is_help=True, help="Prints blocks, epochs, trades or the book, from the API.")
@@ -37,6 +40,9 @@ Database = Annotated[
 Api = Annotated[str, typer.Option("--api", envvar="BUSBAR_API", help="Address of `busbar api`.")]
 Who = Annotated[str, typer.Option("--account", help="Whose: dev:N, or an encrypted keystore.")]
 TariffFile = Annotated[Path | None, typer.Option("--tariffs", help="Dated tariffs, as in data/tariffs.")]
+BySignature = Annotated[
+    bool, typer.Option("--relayed", help="Sign only and let the relay behind the API bring it: no gas, no node.")
+]
 Rows = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")]
 
 DEFAULT_DATABASE = "sqlite:///out/history.db"
@@ -292,7 +298,7 @@ def account(who: Who = "dev:20", network: Network = None, url: Url = None, recor
     from busbar.keys import signer
 
     chain = _chain(network, url, record)
-    address = signer(who, chain.chain_id).address
+    address = signer(who, chain.chain_id, settings_of().keystores).address
     block = chain.head().number
     (held,), (imports,) = chain.accounts([address], block), chain.imports([address], block)
     wallet = [chain.view(token, "balanceOf", address, block=block) for token in ("GridToken", "BahtToken")]
@@ -319,10 +325,14 @@ def _energy(energy_uwh: int) -> str:
     return kwh(energy_uwh // ENERGY_UNITS_PER_WH)
 
 
+def _epochs(client: "Client", epochs: int, until: int | None) -> int:
+    return epochs if until is None else until - client.status().epoch
+
+
 def _act(chain: "Chain", who: str, calls: "Iterable[Call]") -> None:
     from busbar.keys import signer
 
-    by = signer(who, chain.chain_id)
+    by = signer(who, chain.chain_id, settings_of().keystores)
     for call in calls:
         outcome = chain.send(by, call)
         typer.echo(f"{call} done in block {outcome.block}: {outcome.tx_hash}")
@@ -331,6 +341,28 @@ def _act(chain: "Chain", who: str, calls: "Iterable[Call]") -> None:
                 from busbar.orders import order_id
 
                 typer.echo(f"order {order_id(by.address, event.args['epoch'], event.args['firstIndex'])}")
+
+
+@contextmanager
+def _relayed(api: str, who: str, record: Path | None) -> "Iterator[Relayed]":
+    """A participant's verbs by signature; for the market of the deployment record, if there is one here."""
+    from busbar.client import Client
+    from busbar.deployment import Record, record_path
+    from busbar.keys import signer
+    from busbar.relayed import Relayed
+
+    settings = settings_of()
+    with Client(api) as client:
+        chain_id = client.status().chain_id
+        client.signer = signer(who, chain_id, settings.keystores)
+        file = record or settings.record or record_path(chain_id)
+        known = Record.load(file).addresses if file.exists() else None
+        yield Relayed(client, known)
+
+
+def _say(*brought: "ErrandShape") -> None:
+    for status in brought:
+        typer.echo(f"{status.errand} done in block {status.block}: {status.transaction}")
 
 
 def _enter(chain: "Chain", who: str, side: int, tick: int, quantity_wh: int, epochs: int, until: int | None) -> None:
@@ -346,7 +378,8 @@ Tick = Annotated[int, typer.Argument(help="Limit per kWh in ticks, 1 to 1023.")]
 Quantity = Annotated[int, typer.Argument(help="Energy in Wh.")]
 Epochs = Annotated[int, typer.Option("--epochs", help="Epochs it stands beyond this one, 0 to 96.")]
 Until = Annotated[int | None, typer.Option("--until", help="Last epoch in which it stands, instead of --epochs.")]
-AssetName = Annotated[str, typer.Argument(help="energy (GRID) or money (baht).")]
+Asset = Literal["energy", "money"]
+AssetName = Annotated[Asset, typer.Argument(help="energy (GRID) or money (baht).")]
 AmountWei = Annotated[int, typer.Argument(min=1, help="Amount in wei: 1e18 to the kWh, or to the baht.")]
 
 
@@ -357,11 +390,17 @@ def buy(
     epochs: Epochs = 0,
     until: Until = None,
     who: Who = "dev:20",
+    relayed: BySignature = False,
+    api: Api = DEFAULT_API,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
     """Bids for energy, at TICK or less."""
+    if relayed:
+        with _relayed(api, who, record) as mine:
+            typer.echo(f"order {mine.order('buy', tick, quantity_wh, _epochs(mine.client, epochs, until))}")
+        return
     _enter(_chain(network, url, record), who, 0, tick, quantity_wh, epochs, until)
 
 
@@ -372,11 +411,17 @@ def sell(
     epochs: Epochs = 0,
     until: Until = None,
     who: Who = "dev:20",
+    relayed: BySignature = False,
+    api: Api = DEFAULT_API,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
     """Offers energy, at TICK or more."""
+    if relayed:
+        with _relayed(api, who, record) as mine:
+            typer.echo(f"order {mine.order('sell', tick, quantity_wh, _epochs(mine.client, epochs, until))}")
+        return
     _enter(_chain(network, url, record), who, 1, tick, quantity_wh, epochs, until)
 
 
@@ -384,6 +429,8 @@ def sell(
 def cancel(
     order_id: Annotated[str, typer.Argument(help="Id of the order, in decimal.")],
     who: Who = "dev:20",
+    relayed: BySignature = False,
+    api: Api = DEFAULT_API,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
@@ -393,12 +440,14 @@ def cancel(
 
     if not (order_id.isascii() and order_id.isdigit()):
         raise typer.BadParameter(f"{order_id!r} is no order's id", param_hint="ORDER_ID")
+    if relayed:
+        with _relayed(api, who, record) as mine:
+            _say(mine.cancel(int(order_id)))
+        return
     _act(_chain(network, url, record), who, [Call("Trading", "cancelOrder", (int(order_id),))])
 
 
-def _asset(name: str) -> tuple[int, str]:
-    if name not in ("energy", "money"):
-        raise typer.BadParameter(f"{name!r} is neither energy nor money", param_hint="ASSET")
+def _asset(name: Asset) -> tuple[int, str]:
     return (0, "GridToken") if name == "energy" else (1, "BahtToken")
 
 
@@ -407,6 +456,8 @@ def deposit(
     asset: AssetName,
     amount_wei: AmountWei,
     who: Who = "dev:20",
+    relayed: BySignature = False,
+    api: Api = DEFAULT_API,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
@@ -415,6 +466,10 @@ def deposit(
     from busbar.chain import Call
 
     number, token = _asset(asset)
+    if relayed:
+        with _relayed(api, who, record) as mine:
+            _say(mine.deposit(asset, amount_wei))
+        return
     chain = _chain(network, url, record)
     trading = chain.addresses["Trading"]
     calls = [Call(token, "approve", (trading, amount_wei)), Call("Trading", "deposit", (number, amount_wei))]
@@ -427,17 +482,23 @@ def withdraw(
     amount_wei: AmountWei,
     to: Annotated[str | None, typer.Option(help="Receiver; the account's own wallet if not given.")] = None,
     who: Who = "dev:20",
+    relayed: BySignature = False,
+    api: Api = DEFAULT_API,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
     """Takes free tokens out of the market."""
     from busbar.chain import Call
-    from busbar.keys import signer
+    from busbar.keys import address
 
     number, _ = _asset(asset)
+    if relayed:
+        with _relayed(api, who, record) as mine:
+            _say(mine.withdraw(asset, amount_wei, to))
+        return
     chain = _chain(network, url, record)
-    receiver = to or signer(who, chain.chain_id).address
+    receiver = to or address(who, chain.chain_id, settings_of().keystores)
     _act(chain, who, [Call("Trading", "withdraw", (number, amount_wei, receiver))])
 
 
@@ -447,14 +508,20 @@ def transfer(
     amount_wei: AmountWei,
     to: Annotated[str, typer.Argument(help="Receiver's address.")],
     who: Who = "dev:20",
+    relayed: BySignature = False,
+    api: Api = DEFAULT_API,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
 ) -> None:
-    """Sends tokens from wallet to wallet."""
+    """Sends tokens from wallet to wallet; relayed through the trading account, which takes two signatures."""
     from busbar.chain import Call
 
     _, token = _asset(asset)
+    if relayed:
+        with _relayed(api, who, record) as mine:
+            _say(*mine.transfer(asset, amount_wei, to))
+        return
     _act(_chain(network, url, record), who, [Call(token, "transfer", (to, amount_wei))])
 
 

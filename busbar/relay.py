@@ -1,7 +1,7 @@
-"""The relay: the one owner of entering signed bundles.
+"""The relay: the one owner of bringing what participants sign: bundles of orders in batches, errands one by one.
 
-`Intake` takes bundles on: it refuses at once what could never enter, and answers once the rest is in the outbox.
-`Relay` enters them: first come, first served for each participant, participants in turn, the lower nonce first.
+`Intake` takes them on: it refuses at once what could never take effect, and answers once the rest is in the outbox.
+`Relay` brings them: first come, first served for each participant, participants in turn, the lower nonce first.
 
 What became of a bundle is what the chain shows. A bundle's nonce can be used once, so a batch that is sent twice, by
 a process that was killed or by a second relay, enters nothing twice; who was too late looks the bundle up and tells
@@ -21,7 +21,7 @@ from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from busbar import errors, metrics
+from busbar import errands, errors, metrics
 from busbar.chain import (
     RESTING,
     ROLL_GAS,
@@ -37,6 +37,7 @@ from busbar.chain import (
     decode_revert,
     enter_bundles_call,
 )
+from busbar.errands import Errand, SignedMessage
 from busbar.orders import Order
 from busbar.outbox import Item, KeyConflictError, Outbox, State
 from busbar.signing import MAX_BATCH_BYTES, Bundle, EnteredBundle, SignedBundle, pack_batch
@@ -79,11 +80,11 @@ log = structlog.get_logger(__name__)
 
 
 class RateError(errors.BusbarError):
-    """A participant brings more bundles than the settings allow: wait."""
+    """A participant brings more messages than the settings allow: wait."""
 
 
 class TooManyWaitingError(errors.BusbarError):
-    """A participant has as many bundles waiting as the settings allow."""
+    """A participant has as many messages waiting as the settings allow."""
 
 
 class TooFarAheadError(errors.BusbarError):
@@ -125,6 +126,14 @@ def bundle_id(signed: SignedBundle) -> str:
     """A bundle's id: its account, and a hash over message and signature, so that a forgery has another."""
     packed = bytes([signed.bundle.zone]) + signed.pack()
     return signed.bundle.account.lower() + keccak(packed)[:16].hex()
+
+
+Brought = SignedBundle | SignedMessage
+"""What participants bring."""
+
+
+def _account_of(one: Brought) -> str:
+    return one.bundle.account if isinstance(one, SignedBundle) else one.account
 
 
 # ------------------------------------------------------------------------------ what goes when
@@ -203,13 +212,13 @@ def _by_nonce(entries: Iterable[Waiting]) -> list[Waiting]:
 
 
 class Intake:
-    """Takes bundles on.
+    """Takes bundles and errands on.
 
     Args:
         chain: The market; of this thread alone.
-        outbox: Where bundles are kept; of this thread alone, the file is shared.
-        rate: Most bundles of one participant, such as `120/minute`.
-        most_waiting: Most bundles of one participant that wait at a time.
+        outbox: Where they are kept; of this thread alone, the file is shared.
+        rate: Most of one participant, such as `120/minute`.
+        most_waiting: Most of one participant that wait at a time.
     """
 
     def __init__(self, chain: Chain, outbox: Outbox, *, rate: str, most_waiting: int) -> None:
@@ -219,40 +228,47 @@ class Intake:
         self.most_waiting = most_waiting
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def take(self, bundles: Sequence[SignedBundle]) -> list[str | errors.BusbarError]:
-        """The id of each bundle that was taken on, or why it was not. When it returns they are on the disk.
+    def take(self, brought: Sequence[Brought]) -> list[str | errors.BusbarError]:
+        """The id of each that was taken on, or why it was not. When it returns they are on the disk.
 
-        A bundle that was taken on before keeps its id, whatever has become of it.
+        What was taken on before keeps its id, whatever has become of it.
 
         Raises:
             BusbarError: The node does not answer, or the outbox cannot be written; then none was taken on.
         """
-        keys = [bundle_id(signed) for signed in bundles]
+        keys = [bundle_id(one) if isinstance(one, SignedBundle) else one.key for one in brought]
         known = self.outbox.states(keys)
         head = self.chain.head()
-        new = {key: signed for key, signed in zip(keys, bundles, strict=True) if key not in known}
-        accounts = _accounts(self.chain, (signed.bundle.account for signed in new.values()), head)
+        new = {key: one for key, one in zip(keys, brought, strict=True) if key not in known}
+        accounts = _accounts(self.chain, map(_account_of, new.values()), head)
         counts = {account: self.outbox.open_count(account) for account in accounts}
         items: list[Item] = []
         refused: dict[str, errors.BusbarError] = {}
-        for key, signed in new.items():
-            account = signed.bundle.account.lower()
+        for key, one in new.items():
+            account = _account_of(one).lower()
             try:
-                wallet = self._check(signed, accounts[account], head)
+                item = self._item(key, one, accounts[account], head)
                 self._check_rate(account, counts[account])
             except errors.BusbarError as problem:
                 refused[key] = problem
                 continue
             counts[account] += 1
-            body = {
-                "message": signed.bundle.fields(),
-                "signature": signed.signature.hex(),
-                "seen": head.number,
-                "wallet": wallet,
-            }
-            items.append(Item(key, json.dumps(body).encode()))
+            items.append(item)
         self._accept(items)
         return [refused.get(key, key) for key in keys]
+
+    def _item(self, key: str, one: Brought, account: Account, head: Head) -> Item:
+        """As the outbox keeps it, if it may be taken on."""
+        if isinstance(one, SignedMessage):
+            errands.check(self.chain, one, account, head)
+            return Item(key, one.body(head.number), errands.deadline_of(self.chain, one))
+        body = {
+            "message": one.bundle.fields(),
+            "signature": one.signature.hex(),
+            "seen": head.number,
+            "wallet": self._check(one, account, head),
+        }
+        return Item(key, json.dumps(body).encode())
 
     def _accept(self, items: Sequence[Item]) -> None:
         try:
@@ -290,7 +306,7 @@ class Intake:
 
     def _check_rate(self, account: str, waiting: int) -> None:
         if waiting >= self.most_waiting:
-            raise TooManyWaitingError(f"{account} has {waiting} bundles waiting, which is all that is allowed")
+            raise TooManyWaitingError(f"{account} has {waiting} messages waiting, which is all that is allowed")
         if not self._limiter.hit(self.rate, account):
             raise RateError(f"{account} brings more than {self.rate}")
 
@@ -299,36 +315,40 @@ class Intake:
 
 
 class Relay:
-    """Enters what the outbox holds.
+    """Brings what the outbox holds.
 
     Args:
         chain: The market.
         signer: Who pays for gas; needs no role.
-        outbox: Where bundles are kept.
+        outbox: Where bundles and errands are kept.
     """
 
     def __init__(self, chain: Chain, signer: Signer, outbox: Outbox) -> None:
         self.chain = chain
         self.signer = signer
         self.outbox = outbox
-        self._parsed: dict[str, Waiting] = {}
+        self._parsed: dict[str, Waiting | Errand] = {}
         self._scale = 1.0
         self._resting: dict[str, int] = {}
         self._batch_gas = BATCH_GAS
         self._forgot_in = -1
 
     def step(self) -> list[Outcome]:
-        """Enters a block's worth of what is due, and notes what became of it and of what is over."""
+        """Brings a block's worth of what is due, and notes what became of it and of what is over."""
         head = self.chain.head()
         epoch = self.chain.calendar.epoch_at(head.timestamp)
-        waiting = self._waiting()
+        waiting, messages = self._waiting()
         over = [entry for entry in waiting if entry.bundle.last_epoch < epoch]
         self._expire(over, head)
         due = [entry for entry in waiting if entry.bundle.first_epoch <= epoch <= entry.bundle.last_epoch]
+        going = errands.turn(self._in_time(messages, head), _lowest_nonces(due))
+        # Not before a withdrawal of a lower nonce, nor with the cancel that makes them worthless.
+        most, least = errands.withdrawing(messages), errands.cancelling(going)
+        due = [e for e in due if least.get(e.account, -1) < e.bundle.nonce <= most.get(e.account, e.bundle.nonce)]
         self._batch_gas = min(BATCH_GAS, head.gas_limit * 4 // 5)
         # A little less than would fit: batches are never filled to the brim.
-        dealt = deal(due, self._share, head.gas_limit // self._batch_gas * 0.97)
-        outcomes = self._enter(self._alive(dealt, head))
+        room = max(0, head.gas_limit - errands.GAS * len(going)) // self._batch_gas * 0.97
+        outcomes = self._bring(going, self._alive(deal(due, self._share, room), head))
         for state, count in self.outbox.counts().items():
             metrics.QUEUE.labels(state.value).set(count)
         if epoch != self._forgot_in:
@@ -336,11 +356,33 @@ class Relay:
             self.outbox.forget(int(time.time()) - KEEP_S)
         return outcomes
 
-    def _waiting(self) -> list[Waiting]:
+    def _waiting(self) -> tuple[list[Waiting], list[Errand]]:
         """All that is still to be done, in order of acceptance; what is known from the last pass is not read again."""
-        found = [self._parsed.get(item.key) or _parsed(item) for item in self.outbox.open(-1)]
-        self._parsed = {entry.key: entry for entry in found}
-        return found
+        found = {item.key: self._parsed.get(item.key) or _parsed(item) for item in self.outbox.open(-1)}
+        self._parsed = found
+        bundles = [entry for entry in found.values() if isinstance(entry, Waiting)]
+        return bundles, [entry for entry in found.values() if isinstance(entry, Errand)]
+
+    def _in_time(self, messages: Sequence[Errand], head: Head) -> list[Errand]:
+        """Errands that can still be done; the others were done, or never will be."""
+        in_time = []
+        for errand in messages:
+            deadline = errands.deadline_of(self.chain, errand.signed)
+            if deadline is None or head.timestamp <= deadline:
+                in_time.append(errand)
+            elif not self._found_done(errand, head):
+                self.outbox.mark([errand.key], State.EXPIRED)
+        return in_time
+
+    def _found_done(self, errand: Errand, head: Head) -> bool:
+        """Asks the chain whether an errand was done, by whomever, and notes it."""
+        done = errands.find(self.chain, errand, head)
+        if done is not None:
+            self._done(errand, *done)
+        return done is not None
+
+    def _done(self, errand: Errand, tx_hash: str | None, block: int) -> None:
+        self.outbox.mark([errand.key], State.DONE, json.dumps({"transaction": tx_hash, "block": block}))
 
     def _gas(self, entry: Waiting) -> float:
         wallet = WALLET_GAS + BYTE_GAS * len(entry.signed.signature) if entry.wallet else 0
@@ -398,22 +440,40 @@ class Relay:
                     found.add(entry.key)
         return found
 
-    def _enter(self, dealt: Sequence[Waiting]) -> list[Outcome]:
-        """Sends batches, and notes what their receipts tell."""
+    def _bring(self, going: Sequence[Errand], dealt: Sequence[Waiting]) -> list[Outcome]:
+        """Sends errands and batches, and notes what their receipts tell."""
         zones = sorted({entry.bundle.zone for entry in dealt})
         batches = [batch for zone in zones for batch in cut([e for e in dealt if e.bundle.zone == zone], self._share)]
-        calls = [self._call(batch) for batch in batches]
+        calls = [errands.call_of(errand.signed) for errand in going] + [self._call(batch) for batch in batches]
         if not self.chain.policy.dry_run:
-            self.outbox.mark([entry.key for entry in dealt], State.SENT)
+            self.outbox.mark([errand.key for errand in going] + [entry.key for entry in dealt], State.SENT)
         outcomes = self.chain.send_many([(self.signer, call) for call in calls])
-        for batch, outcome in zip(batches, outcomes, strict=True):
+        for errand, outcome in zip(going, outcomes, strict=False):
+            self._note_errand(errand, outcome)
+        entered = outcomes[len(going) :]
+        for batch, outcome in zip(batches, entered, strict=True):
             if outcome.error is not None:
                 metrics.failed(outcome.error)
                 log.warning("refused", bundles=len(batch), reason=str(outcome.error))
             else:
                 self._note(batch, outcome)
-        self._learn(batches, outcomes)
+        self._learn(batches, entered)
         return outcomes
+
+    def _note_errand(self, errand: Errand, outcome: Outcome) -> None:
+        """What the contract refuses is over, unless somebody has done it; what the node refuses is tried again."""
+        told = {"errand": str(errand.kind), "account": errand.signed.account}
+        if outcome.error is None:
+            self._done(errand, outcome.tx_hash, outcome.block)
+            log.info("done", **told, gas=outcome.gas_used, block=outcome.block)
+            return
+        if isinstance(outcome.error, errors.ContractError):
+            if not self._found_done(errand, self.chain.head()):
+                self.outbox.mark([errand.key], State.REFUSED, _why(outcome.error))
+                log.warning("refused", **told, reason=str(outcome.error))
+            return
+        metrics.failed(outcome.error)
+        log.warning("not done yet", **told, reason=str(outcome.error))
 
     def _call(self, batch: Sequence[Waiting]) -> Call:
         made = enter_bundles_call(batch[0].bundle.zone, [entry.signed for entry in batch])
@@ -457,7 +517,14 @@ class Relay:
 
     def _entered(self, found: Sequence[tuple[Waiting, EnteredBundle, Event]]) -> None:
         told = {
-            entry.key: json.dumps({"transaction": event.tx_hash, "block": event.block, "epoch": bundle.epoch})
+            entry.key: json.dumps(
+                {
+                    "transaction": event.tx_hash,
+                    "block": event.block,
+                    "epoch": bundle.epoch,
+                    "first_index": bundle.first_index,
+                }
+            )
             for entry, bundle, event in found
         }
         self.outbox.mark_each(told, State.DONE)
@@ -466,7 +533,7 @@ class Relay:
     def _skipped(self, entry: Waiting, reason: errors.BusbarError) -> None:
         name = type(reason).__name__
         log.warning("skipped", account=entry.bundle.account, nonce=entry.bundle.nonce, reason=str(reason))
-        self.outbox.mark([entry.key], State.REFUSED, json.dumps({"error": name, "detail": str(reason)}))
+        self.outbox.mark([entry.key], State.REFUSED, _why(reason))
         metrics.BUNDLES.labels("skipped", name).inc()
 
 
@@ -489,7 +556,22 @@ def _guess(entry: Waiting) -> int:
     return BUNDLE_GAS + ORDER_GAS * (len(entry.bundle.orders) - 1)
 
 
-def _parsed(item: Item) -> Waiting:
+def _why(reason: errors.BusbarError) -> str:
+    """A refusal as the outbox keeps it."""
+    return json.dumps({"error": type(reason).__name__, "detail": str(reason)})
+
+
+def _lowest_nonces(entries: Iterable[Waiting]) -> dict[str, int]:
+    """Lowest nonce of each account's bundles."""
+    lowest: dict[str, int] = {}
+    for entry in entries:
+        lowest[entry.account] = min(entry.bundle.nonce, lowest.get(entry.account, entry.bundle.nonce))
+    return lowest
+
+
+def _parsed(item: Item) -> Waiting | Errand:
     body: dict[str, Any] = json.loads(item.body)
+    if "errand" in body:
+        return errands.parse(item.key, body)
     signed = SignedBundle(Bundle.from_fields(body["message"]), bytes.fromhex(body["signature"]))
     return Waiting(item.key, signed, body["seen"], body["wallet"])

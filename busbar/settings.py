@@ -116,6 +116,12 @@ class RelaySettings(_Table):
     most_waiting: int = Field(1_000, ge=1, description="bundles of one participant that may wait")
     metrics_port: Port = Field(0, description="port of its metrics; 0: none")
 
+    @property
+    def url(self) -> str:
+        """Where it answers, from the machine it runs on."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  (no address to listen on)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
 
 class UpSettings(_Table):
     """`busbar up`."""

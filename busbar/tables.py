@@ -319,6 +319,38 @@ requests = Table(
     Column("fulfilled", Boolean),
     Column("data", Text),
 )
+answers = Table(  # what operators of the panel said to requests for data
+    "answers",
+    metadata,
+    *_event_key(),
+    Column("request_id", HASH, nullable=False),
+    Column("operator", ADDRESS, nullable=False),
+    Column("value", Exact, nullable=False),
+    Index("answers_of_request", "request_id"),
+    Index("answers_of_operator", "operator"),
+)
+outliers = Table(  # answers beyond the tolerance
+    "outliers",
+    metadata,
+    *_event_key(),
+    Column("request_id", HASH, nullable=False),
+    Column("operator", ADDRESS, nullable=False),
+    Index("outliers_of_operator", "operator"),
+)
+seats = Table(  # operators that joined the panel or left it
+    "seats",
+    metadata,
+    *_event_key(),
+    Column("operator", ADDRESS, nullable=False),
+    Column("active", Boolean, nullable=False),
+)
+panels = Table(  # the panel's parameters from here on
+    "panels",
+    metadata,
+    *_event_key(),
+    Column("quorum", Integer, nullable=False),
+    Column("tolerance_bp", Integer, nullable=False),
+)
 people = Table(
     "people",
     metadata,

@@ -1,6 +1,7 @@
 """A replayed day whose chain is looked at before it is stopped: indexed, exported, verified."""
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from unittest.mock import patch
 
@@ -37,8 +38,8 @@ class Silent:
         pass
 
 
-def indexed_day(community: Path, folder: Path) -> Day:
-    """Replays a community's day and indexes it while its chain still runs."""
+def indexed_day(community: Path, folder: Path, first: date | None = None) -> Day:
+    """Replays a community's day, its first unless another is named, and indexes it while its chain still runs."""
     url = f"sqlite:///{folder / 'history.db'}"
     found = []
     collect = replays._collect
@@ -52,5 +53,5 @@ def indexed_day(community: Path, folder: Path) -> Day:
         return collect(work, *rest)
 
     with patch("busbar.replay._collect", look):
-        run = replays.replay(replays.ReplaySettings(community, None, 1, 1, folder), Silent())
+        run = replays.replay(replays.ReplaySettings(community, first, 1, 1, folder), Silent())
     return Day(run, url, found, folder / "archive.jsonl")

@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from busbar import people, tables
 from busbar.api import paging
-from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node
-from busbar.api.grid import participant_of, participants
+from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read
+from busbar.api.grid import must_be_participant, participant_of, participants
 from busbar.api.problems import Problem
 from busbar.api.shapes import (
     AccountShape,
@@ -43,15 +43,17 @@ class Format(Enum):
 
 
 @router.get("/{account}")
+@read
 def account(here: Here, account: AddressInPath) -> AccountShape:
     """A participant."""
     return participant_of(here, account)
 
 
 @router.get("/{account}/balance")
+@read
 def balance(here: Here, account: AddressInPath) -> BalanceShape:
     """What an account holds and owes, as if settled now."""
-    participant_of(here, account)
+    must_be_participant(here, account)
     a = tables.auto_retire
     holding = holdings(here.connection, here.head, [account]).get(account, Holding())
     ledger = import_ledgers(here.connection, here.head, [account]).get(account, ImportLedger())
@@ -75,9 +77,10 @@ def balance(here: Here, account: AddressInPath) -> BalanceShape:
 
 
 @router.get("/{account}/history")
+@read
 def history(here: Here, account: AddressInPath, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[JournalShape]:
     """Every change of an account, newest first, each with its transaction."""
-    participant_of(here, account)
+    must_be_participant(here, account)
     j = tables.journal
     keys = [j.c.block, j.c.log_index, j.c.seq]
     rows, following = paging.read(here.connection, select(j).where(j.c.account == account), keys, cursor, limit)
@@ -98,6 +101,7 @@ def history(here: Here, account: AddressInPath, limit: Limit = 50, cursor: Curso
         }
     },
 )
+@read
 def statement(
     here: Here,
     settings: Configured,
@@ -106,12 +110,12 @@ def statement(
     format: Annotated[Format, Query(description="How to write it")] = Format.JSON,  # noqa: A002  (its public name)
 ) -> Any:
     """A month's bill, every line traceable to transactions. It names nobody."""
-    participant_of(here, account)
+    must_be_participant(here, account)
     made = make(here.connection, account, Month.parse(month), settings.tariffs())
     if format is Format.JSON:
         return made
     name = f"{account}-{month}.{format.value}"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "ETag": f'W/"{here.head.hash[2:18]}"'}
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "ETag": etag_of(here.head)}
     if format is Format.CSV:
         return Response(to_csv(made), media_type="text/csv", headers=headers)
     from busbar.bill import to_pdf

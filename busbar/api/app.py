@@ -1,19 +1,41 @@
 """The application: routes under /api/v1, one shape of failure, one door."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from busbar import __version__
-from busbar.api import accounts, blocks, energy, grid, metered, problems, relayed, streams, typed_data
+from busbar.api import (
+    accounts,
+    blocks,
+    cancels,
+    energy,
+    errands,
+    grid,
+    metered,
+    oracle,
+    problems,
+    relayed,
+    streams,
+    typed_data,
+)
+from busbar.api.answers import Answers
 from busbar.api.context import Settings
 from busbar.api.middleware import Door
 
 PREFIX = "/api/v1"
+
+THREADS = 4
+"""That answer at a time. The rest waits, and streams and the relay's answers need none."""
+
+TURN_S = 0.0005
+"""How long a thread may go on while others are ready."""
 
 DESCRIPTION = """
 A peer-to-peer energy market over HTTP. Answers come from an index of the chain and say at which block; every change
@@ -42,9 +64,11 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.watch = streams.Watch(settings)
-    for module in (blocks, energy, relayed, metered, typed_data, grid, accounts, streams):
+    # In the order in which requests are matched: what is asked most comes first.
+    for module in (energy, relayed, accounts, blocks, metered, cancels, typed_data, errands, grid, oracle, streams):
         app.include_router(module.router, prefix=PREFIX)
     problems.install(app)
+    app.add_middleware(Answers, settings=settings)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -67,10 +91,13 @@ def create_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    # Python runs one thread at a time: many that are ready only take turns, and each turn is waited for.
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    sys.setswitchinterval(TURN_S)
     yield
     for client in (app.state.settings.relay, app.state.settings.gateway):
         if client is not None:
-            client.close()
+            await client.aclose()
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -1,7 +1,7 @@
 """Blocks and transactions."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import rlp
@@ -17,24 +17,30 @@ from sqlalchemy import func, select
 
 from busbar import __version__, tables
 from busbar.api import paging
-from busbar.api.context import Configured, Cursor, HashInPath, HeightInPath, Here, Limit, Node, Now, View
+from busbar.api.context import Configured, Cursor, HashInPath, HeightInPath, Here, Limit, Node, Now, View, read
 from busbar.api.problems import Problem
-from busbar.api.shapes import Accepted, BlockShape, Contract, EventShape, RawTransaction, Status, TransactionShape
-from busbar.chain import Chain, ChainUnreachableError
+from busbar.api.shapes import (
+    Accepted,
+    BlockShape,
+    Contract,
+    EventShape,
+    RawTransaction,
+    RelayHealth,
+    RelayStatus,
+    Status,
+    TransactionShape,
+)
+from busbar.chain import Chain
+from busbar.metrics import LONGEST_STEP_S
 
 router = APIRouter()
 
 
 @router.get("/status", tags=["server"])
 def status(here: Now, settings: Configured) -> Status:
-    """What this server serves, and how far it is."""
+    """What this server serves, and how far it is; node and relay as they were within the last second."""
     market = here.connection.execute(select(tables.market)).mappings().one()
-    node_block = None
-    if settings.chain is not None:
-        try:
-            node_block = settings.chain.head().number
-        except ChainUnreachableError:
-            node_block = None
+    node_block, relay = settings.beside()
     return Status(
         version=__version__,
         chain_id=market["chain_id"],
@@ -50,30 +56,51 @@ def status(here: Now, settings: Configured) -> Status:
         contracts=[Contract(name=name, address=at) for name, at in sorted(json.loads(market["addresses"]).items())],
         node_block=node_block,
         behind_blocks=None if node_block is None else max(0, node_block - here.head.number),
+        relay=None if relay is None else _health(relay, market["chain_id"]),
+    )
+
+
+def _health(told: bytes, chain_id: int) -> RelayHealth:
+    """How the relay is, by what it told; away if it told nothing, or another chain's answers."""
+    try:
+        relay = RelayStatus.model_validate_json(told)
+    except ValueError:
+        relay = None
+    if relay is None or relay.chain_id != chain_id:
+        return RelayHealth(state="away", waiting=None, turned_s=None)
+    works = relay.problem is None and relay.turned_s < LONGEST_STEP_S
+    return RelayHealth(
+        state="working" if works else "failing", waiting=relay.waiting + relay.sent, turned_s=relay.turned_s
     )
 
 
 @router.get("/blocks", tags=["blocks"])
+@read
 def blocks(here: Here, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[BlockShape]:
     """Blocks, newest first."""
     b = tables.blocks
     rows, following = paging.read(here.connection, select(b), [b.c.number], cursor, limit)
-    return paging.Page(items=[_block(here, row) for row in rows], next_cursor=following, block=here.head.number)
+    counts = _events_in(here, [row["number"] for row in rows])
+    items = [BlockShape(**row, events=counts.get(row["number"], 0)) for row in rows]
+    return paging.Page(items=items, next_cursor=following, block=here.head.number)
 
 
 @router.get("/blocks/hash/{block_hash}", tags=["blocks"])
+@read
 def block_by_hash(here: Here, block_hash: HashInPath) -> BlockShape:
     """A block by its hash."""
     return _one_block(here, tables.blocks.c.hash == block_hash)
 
 
 @router.get("/blocks/{height}", tags=["blocks"])
+@read
 def block(here: Here, height: HeightInPath) -> BlockShape:
     """A block by its number."""
     return _one_block(here, tables.blocks.c.number == height)
 
 
 @router.get("/blocks/{height}/events", tags=["blocks"])
+@read
 def events(
     here: Here,
     height: HeightInPath,
@@ -91,13 +118,14 @@ def _one_block(here: View, condition: Any) -> BlockShape:
     row = here.connection.execute(select(tables.blocks).where(condition)).mappings().one_or_none()
     if row is None:
         raise Problem(404, "No such block", f"the index ends at block {here.head.number}")
-    return _block(here, dict(row))
+    return BlockShape(**row, events=_events_in(here, [row["number"]]).get(row["number"], 0))
 
 
-def _block(here: View, row: Mapping[str, Any]) -> BlockShape:
+def _events_in(here: View, blocks: Sequence[int]) -> dict[int, int]:
+    """How many events each of these blocks has; those without are left out."""
     e = tables.events
-    count = here.connection.scalar(select(func.count()).select_from(e).where(e.c.block == row["number"]))
-    return BlockShape(**row, events=count or 0)
+    query = select(e.c.block, func.count()).where(e.c.block.in_(blocks)).group_by(e.c.block)
+    return {row[0]: row[1] for row in here.connection.execute(query)}
 
 
 def _event(row: Mapping[str, Any]) -> EventShape:

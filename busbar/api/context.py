@@ -1,21 +1,25 @@
 """What a request is answered from: settings, one read of the database at one block, the node."""
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 from eth_utils.address import to_checksum_address
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi import Path as InPath
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator, TypeAdapter, WithJsonSchema
 from sqlalchemy import Connection, Engine
 
 from busbar import tools
+from busbar.api.lately import Lately
 from busbar.api.problems import NotModified, Problem
-from busbar.chain import Chain
+from busbar.chain import Chain, ChainUnreachableError
 from busbar.history import Head, head_of, market_of
 from busbar.statements import Tariffs
 from busbar.tariff import FLAT_MARGINAL_PLAN
@@ -23,6 +27,12 @@ from busbar.units import Calendar, Money
 
 HANDED_ON_TIMEOUT_S = 10
 """Longest wait for an answer of the relay or the gateway."""
+
+RELAY_PATIENCE_S = 2
+"""Longest wait for the relay to say how it is."""
+
+BESIDE_S = 1
+"""How old what is told of node and relay may be."""
 
 MAX_INT64 = 2**63 - 1
 MAX_EPOCH = 2**27 - 1
@@ -61,22 +71,45 @@ class Settings:
             return market_of(connection)
 
     @cached_property
-    def relay(self) -> httpx.Client | None:
+    def relay(self) -> httpx.AsyncClient | None:
         """The relay, if there is one."""
         return _to(self.relay_url)
 
     @cached_property
-    def gateway(self) -> httpx.Client | None:
+    def gateway(self) -> httpx.AsyncClient | None:
         """The gateway's door, if there is one."""
         return _to(self.gateway_url)
+
+    @cached_property
+    def beside(self) -> Lately[tuple[int | None, bytes | None]]:
+        """The newest block at the node, None if it does not answer; and how the relay says it is.
+
+        That is None without a relay, and empty if it does not answer.
+        """
+        return Lately(lambda: (self._node_block(), _told(self.relay_url)), BESIDE_S)
+
+    def _node_block(self) -> int | None:
+        try:
+            return None if self.chain is None else self.chain.head().number
+        except ChainUnreachableError:
+            return None
 
     def tariffs(self) -> Tariffs:
         """Tariffs, loaded as needed."""
         return Tariffs(self.tariff_file, self.plan)
 
 
-def _to(url: str | None) -> httpx.Client | None:
-    return None if url is None else httpx.Client(base_url=url, timeout=HANDED_ON_TIMEOUT_S, trust_env=False)
+def _to(url: str | None) -> httpx.AsyncClient | None:
+    return None if url is None else httpx.AsyncClient(base_url=url, timeout=HANDED_ON_TIMEOUT_S, trust_env=False)
+
+
+def _told(relay_url: str | None) -> bytes | None:
+    if relay_url is None:
+        return None
+    try:
+        return httpx.get(f"{relay_url.rstrip('/')}/status", timeout=RELAY_PATIENCE_S, trust_env=False).content
+    except httpx.HTTPError:
+        return b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +122,12 @@ class View:
     money: Money
 
 
-def settings_of(request: Request) -> Settings:
+def etag_of(head: Head) -> str:
+    """What answers at a block are known by."""
+    return f'W/"{head.hash[2:18]}"'
+
+
+async def settings_of(request: Request) -> Settings:
     """The settings this application was made with."""
     settings: Settings = request.app.state.settings
     return settings
@@ -105,22 +143,54 @@ def plain_view_of(settings: Annotated[Settings, Depends(settings_of)]) -> Iterat
         yield View(connection, head, calendar, money)
 
 
-def view_of(
-    view: Annotated[View, Depends(plain_view_of)],
-    response: Response,
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a read is answered from, before the index is opened, and what the caller knows already."""
+
+    settings: Settings
+    known: str | None
+
+
+async def reading_of(
+    settings: Annotated[Settings, Depends(settings_of)],
     if_none_match: Annotated[str | None, Header(description="ETag of an earlier answer")] = None,
-) -> View:
-    """The index at its newest block. Answers 304 to a caller that has seen this block's answer."""
-    # What is answered is a function of the newest block and of the address asked for.
-    etag = f'W/"{view.head.hash[2:18]}"'
-    if if_none_match is not None and etag in (tag.strip() for tag in if_none_match.split(",")):
-        raise NotModified(etag)
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "no-cache"
-    return view
+) -> Reading:
+    """A read to come."""
+    return Reading(settings, if_none_match)
 
 
-def node_of(settings: Annotated[Settings, Depends(settings_of)]) -> Chain:
+def read(endpoint: Callable[..., Any]) -> Callable[..., Response]:
+    """Answers a read, a function whose first argument is `here: Here`, in one go on one thread.
+
+    The index is opened, asked, and the answer written there, for each change of threads costs more than a query.
+    Answers 304 to a caller that has seen this block's answer.
+    """
+    signature = inspect.signature(endpoint)
+    written = TypeAdapter(signature.return_annotation)
+
+    @functools.wraps(endpoint)
+    def answered(**arguments: Any) -> Response:
+        reading: Reading = arguments.pop("here")
+        with contextmanager(plain_view_of)(reading.settings) as view:
+            # What is answered is a function of the newest block and of the address asked for.
+            etag = etag_of(view.head)
+            if etag in (tag.strip() for tag in (reading.known or "").split(",")):
+                raise NotModified(etag)
+            answer = endpoint(here=view, **arguments)
+            if isinstance(answer, Response):
+                return answer
+            headers = {"ETag": etag, "Cache-Control": "no-cache"}
+            return Response(written.dump_json(answer, by_alias=True), media_type="application/json", headers=headers)
+
+    later = [
+        parameter.replace(annotation=Annotated[Reading, Depends(reading_of)]) if name == "here" else parameter
+        for name, parameter in signature.parameters.items()
+    ]
+    answered.__signature__ = signature.replace(parameters=later)  # type: ignore[attr-defined]
+    return answered
+
+
+async def node_of(settings: Annotated[Settings, Depends(settings_of)]) -> Chain:
     """The market at the node."""
     if settings.chain is None:
         raise Problem(503, "No node", "this server answers from its index alone")
@@ -135,7 +205,8 @@ _ADDRESS = "^0x[0-9a-fA-F]{40}$"
 _HASH = "^0x[0-9a-f]{64}$"
 
 AnyAddress = Annotated[str, AfterValidator(_address)]
-Here = Annotated[View, Depends(view_of)]
+Here = View
+"""First argument of a function that `read` turns into an endpoint."""
 Now = Annotated[View, Depends(plain_view_of)]
 Configured = Annotated[Settings, Depends(settings_of)]
 Node = Annotated[Chain, Depends(node_of)]

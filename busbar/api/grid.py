@@ -1,16 +1,16 @@
-"""The market as a whole: zones, participants, meters, readings, requests for data."""
+"""The market as a whole: zones, participants, meters, readings."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from sqlalchemy import Select, and_, func, select
 
 from busbar import tables
 from busbar.api import paging
-from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View
+from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View, read
 from busbar.api.problems import Problem
-from busbar.api.shapes import AccountShape, GridStatus, MeterShape, OracleRequest, ReadingShape, ZoneShape
+from busbar.api.shapes import AccountShape, GridStatus, MeterShape, ReadingShape, ZoneShape
 from busbar.history import LATE, grid_supply_wei, uncleared
 
 router = APIRouter()
@@ -21,6 +21,7 @@ KEY_TYPES: tuple[Literal["secp256k1"], Literal["P-256"]] = ("secp256k1", "P-256"
 
 
 @router.get("/grid/status", tags=["grid"])
+@read
 def grid_status(here: Here) -> GridStatus:
     """Participants, meters, zones, GRID in existence, and what waits for somebody."""
     connection, z, p = here.connection, tables.zones, tables.parked
@@ -84,7 +85,19 @@ def participant_of(here: View, account: str) -> AccountShape:
     return participant_shape(dict(row))
 
 
+def must_be_participant(here: View, account: str) -> None:
+    """Refuses an account that never registered.
+
+    Raises:
+        Problem: It is no participant.
+    """
+    p = tables.participants
+    if here.connection.execute(select(p.c.block).where(p.c.account == account)).first() is None:
+        raise Problem(404, "No such participant", f"{account} is no participant")
+
+
 @router.get("/participants", tags=["grid"])
+@read
 def participants(here: Here, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[AccountShape]:
     """Participants in order of registration."""
     p = tables.participants
@@ -94,6 +107,7 @@ def participants(here: Here, limit: Limit = 50, cursor: Cursor = None) -> paging
 
 
 @router.get("/participants/{account}", tags=["grid"])
+@read
 def participant(here: Here, account: AddressInPath) -> AccountShape:
     """A participant."""
     return participant_of(here, account)
@@ -135,6 +149,7 @@ def _meter(here: View, row: Mapping[str, Any]) -> MeterShape:
 
 
 @router.get("/meters", tags=["grid"])
+@read
 def meters(
     here: Here, account: AddressFilter = None, limit: Limit = 50, cursor: Cursor = None
 ) -> paging.Page[MeterShape]:
@@ -147,6 +162,7 @@ def meters(
 
 
 @router.get("/meters/{meter_id}", tags=["grid"])
+@read
 def meter(here: Here, meter_id: MeterInPath) -> MeterShape:
     """A meter with its newest registers."""
     m = tables.meters
@@ -157,6 +173,7 @@ def meter(here: Here, meter_id: MeterInPath) -> MeterShape:
 
 
 @router.get("/meters/{meter_id}/readings", tags=["grid"])
+@read
 def readings(here: Here, meter_id: MeterInPath, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[ReadingShape]:
     """A meter's registers as they were accepted, newest first; late ones of a replaced device count nothing."""
     r = tables.readings
@@ -166,35 +183,3 @@ def readings(here: Here, meter_id: MeterInPath, limit: Limit = 50, cursor: Curso
     names = ReadingShape.model_fields
     items = [ReadingShape(**{name: row[name] for name in names}) for row in rows]
     return paging.Page(items=items, next_cursor=following, block=here.head.number)
-
-
-# ------------------------------------------------------------------------------ requests for data
-
-
-@router.get("/oracle/requests", tags=["grid"])
-def requests(
-    here: Here,
-    status: Annotated[Literal["pending", "fulfilled", "timed out"] | None, Query()] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> paging.Page[OracleRequest]:
-    """Requests for data, newest first."""
-    r = tables.requests
-    query = select(r)
-    if status == "pending":
-        query = query.where(r.c.done_block.is_(None))
-    elif status is not None:
-        query = query.where(r.c.fulfilled.is_(status == "fulfilled"))
-    rows, following = paging.read(here.connection, query, [r.c.block, r.c.log_index], cursor, limit)
-    return paging.Page(items=[_request(row) for row in rows], next_cursor=following, block=here.head.number)
-
-
-def _request(row: Mapping[str, Any]) -> OracleRequest:
-    stands: Literal["pending", "fulfilled", "timed out"] = "pending"
-    if row["done_block"] is not None:
-        stands = "fulfilled" if row["fulfilled"] else "timed out"
-    return OracleRequest(
-        kind="datum" if row["kind"] else "meter",
-        status=stands,
-        **{name: row[name] for name in ("request_id", "requester", "subject", "block", "tx_hash", "done_tx", "data")},
-    )

@@ -9,7 +9,7 @@ from busbar.api.problems import Problem, ProblemDocument
 RETRY = {"Retry-After": "10"}
 
 
-def handed_on(to: httpx.Client, who: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
+async def handed_on(to: httpx.AsyncClient, who: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
     """What another process answers; its refusals are passed on as they are.
 
     Args:
@@ -23,7 +23,7 @@ def handed_on(to: httpx.Client, who: str, method: str, path: str, body: Any = No
         Problem: It refused, or does not answer.
     """
     try:
-        answer = to.request(method, path, json=body)
+        answer = await to.request(method, path, json=body)
         if answer.is_success:
             told: dict[str, Any] = answer.json()
             return told

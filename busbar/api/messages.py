@@ -64,6 +64,20 @@ class WithdrawWish(Request):
     )
 
 
+class DepositWish(Request):
+    """Brings tokens from the account's wallet into the market, by the token's permit."""
+
+    account: AddressText
+    asset: Literal["energy", "money"]
+    amount_wei: Wide = Field(gt=0, lt=2**256)
+    nonce: int | None = Field(
+        None, ge=0, le=2**63 - 1, strict=True, description="The token's next permit of the account, if left out"
+    )
+    deadline: int | None = Field(
+        None, ge=0, le=2**63 - 1, strict=True, description="Unix seconds; an hour from now, if left out"
+    )
+
+
 class TypedField(Shape):
     """A member of a signed type."""
 
@@ -134,6 +148,7 @@ class BundleStatus(Shape):
     transaction: str | None = Field(None, description="That entered them")
     block: int | None = Field(None, description="Of that transaction")
     epoch: int | None = Field(None, description="In which the orders are")
+    first_index: int | None = Field(None, description="Place of the first among the account's orders of the epoch")
     reason: SkipReason | None = None
 
 

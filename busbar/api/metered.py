@@ -15,7 +15,7 @@ from busbar.api.problems import Problem
 router = APIRouter(prefix="/readings", tags=["readings"])
 
 
-def gateway_of(settings: Configured) -> httpx.Client:
+async def gateway_of(settings: Configured) -> httpx.AsyncClient:
     """The gateway.
 
     Raises:
@@ -26,7 +26,7 @@ def gateway_of(settings: Configured) -> httpx.Client:
     return settings.gateway
 
 
-Gateway = Annotated[httpx.Client, Depends(gateway_of)]
+Gateway = Annotated[httpx.AsyncClient, Depends(gateway_of)]
 ReadingInPath = Annotated[
     str,
     InPath(
@@ -36,8 +36,8 @@ ReadingInPath = Annotated[
 ]
 
 
-def _asked(gateway: httpx.Client, method: str, path: str, body: object = None) -> TakenReading:
-    told = handed_on(gateway, "gateway", method, path, body)
+async def _asked(gateway: httpx.AsyncClient, method: str, path: str, body: object = None) -> TakenReading:
+    told = await handed_on(gateway, "gateway", method, path, body)
     try:
         return TakenReading(**told, follow=f"/api/v1/readings/{_in_path(told['id'])}")
     except (ValueError, TypeError, KeyError):
@@ -49,17 +49,17 @@ def _in_path(reading_id: str) -> str:
 
 
 @router.post("", status_code=202)
-def post_reading(gateway: Gateway, body: SignedReadingMessage, response: Response) -> TakenReading:
+async def post_reading(gateway: Gateway, body: SignedReadingMessage, response: Response) -> TakenReading:
     """Hands a meter's signed reading to the gateway, which brings it to the chain. `follow` says what became of it.
 
     What could never count is refused at once, by name. The same reading again is the same.
     """
-    taken = _asked(gateway, "POST", "/readings", body.model_dump(exclude_none=True))
+    taken = await _asked(gateway, "POST", "/readings", body.model_dump(exclude_none=True))
     response.headers["Location"] = taken.follow
     return taken
 
 
 @router.get("/{reading_id:path}")
-def reading(gateway: Gateway, reading_id: ReadingInPath) -> TakenReading:
+async def reading(gateway: Gateway, reading_id: ReadingInPath) -> TakenReading:
     """What became of a reading."""
-    return _asked(gateway, "GET", f"/readings/{_in_path(reading_id)}")
+    return await _asked(gateway, "GET", f"/readings/{_in_path(reading_id)}")

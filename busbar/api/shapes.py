@@ -29,6 +29,30 @@ class Contract(Shape):
     address: str
 
 
+class RelayStatus(Shape):
+    """How a relay is: which market it serves, what waits there, and how its last pass went."""
+
+    version: str
+    chain_id: int
+    trading: str = Field(description="The market's Trading contract")
+    payer: str = Field(description="Account that pays for gas")
+    waiting: int = Field(description="Messages that wait for their turn")
+    sent: int = Field(description="Messages in a transaction that is not known to be included")
+    done: int = Field(description="Of the last seven days")
+    refused: int
+    expired: int
+    turned_s: int = Field(description="Seconds since it last looked at the chain")
+    problem: str | None = Field(description="What its last pass failed with; null if it came to its end")
+
+
+class RelayHealth(Shape):
+    """How the relay is that this server hands signed messages to."""
+
+    state: Literal["working", "failing", "away"]
+    waiting: int | None = Field(description="Messages there that are not done; null if it does not answer")
+    turned_s: int | None = Field(description="Seconds since it last looked at the chain")
+
+
 class Status(Shape):
     """What this server serves, and how far it is."""
 
@@ -46,6 +70,7 @@ class Status(Shape):
     contracts: list[Contract]
     node_block: int | None = Field(description="Newest block at the node; null if it does not answer")
     behind_blocks: int | None = Field(description="How far the index is behind the node")
+    relay: RelayHealth | None = Field(description="Null if this server knows no relay")
 
 
 class BlockShape(Shape):

@@ -1,15 +1,17 @@
-"""What a wallet is to sign, as EIP-712 has it: orders, cancels, withdrawals. Nothing here changes anything."""
+"""What a wallet is to sign, as EIP-712 has it: orders, cancels, withdrawals, permits. Nothing here changes anything."""
 
 from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
 
-from busbar.api.accounts import ASSETS
+from busbar import permits
+from busbar.api.accounts import ASSETS, TOKENS
 from busbar.api.context import Node
 from busbar.api.messages import (
     CancelOrderWish,
     CancelUpToWish,
+    DepositWish,
     OrdersWish,
     OrderWish,
     ToSign,
@@ -18,6 +20,7 @@ from busbar.api.messages import (
 )
 from busbar.api.problems import Problem
 from busbar.chain import Account, Chain
+from busbar.errands import token_domain
 from busbar.orders import Order, OrderId, Side
 from busbar.signing import Bundle, CancelOrder, CancelUpTo, Message, Withdraw, digest, typed_data
 
@@ -31,12 +34,12 @@ SAFE_INTEGER = 2**53 - 1
 
 
 def _to_sign(chain: Chain, message: Message) -> ToSign:
-    data = typed_data(message, chain.trading_domain)
+    return _shown(typed_data(message, chain.trading_domain), digest(message, chain.trading_domain))
+
+
+def _shown(data: dict[str, Any], signed: bytes) -> ToSign:
     fields = {name: _exact(value) for name, value in data["message"].items()}
-    return ToSign(
-        typed_data=TypedData(**(data | {"message": fields})),
-        digest="0x" + digest(message, chain.trading_domain).hex(),
-    )
+    return ToSign(typed_data=TypedData(**(data | {"message": fields})), digest="0x" + signed.hex())
 
 
 def _exact(value: Any) -> Any:
@@ -76,19 +79,30 @@ def cancel_order(chain: Node, body: CancelOrderWish) -> ToSign:
 
 @router.post("/cancel-up-to")
 def cancel_up_to(chain: Node, body: CancelUpToWish) -> ToSign:
-    """A cancel of messages to sign, for `Trading.cancelUpToFor`."""
+    """A cancel of messages to sign. Signed, it goes to `POST errands/cancel-up-to`."""
     return _to_sign(chain, CancelUpTo(body.account, body.nonce))
 
 
 @router.post("/withdraw")
 def withdraw(chain: Node, body: WithdrawWish) -> ToSign:
-    """A withdrawal to sign, for `Trading.withdrawFor`."""
+    """A withdrawal to sign. Signed, it goes to `POST errands/withdraw`."""
     account = _account(chain, body.account)
     deadline = chain.head().timestamp + DEADLINE_S if body.deadline is None else body.deadline
     message = Withdraw(
         body.account, ASSETS[body.asset], body.amount_wei, body.to or body.account, account.nonce, deadline
     )
     return _to_sign(chain, message if body.nonce is None else replace(message, nonce=body.nonce))
+
+
+@router.post("/deposit")
+def deposit(chain: Node, body: DepositWish) -> ToSign:
+    """The token's permit to sign that brings tokens into the market. Signed, it goes to `POST errands/deposit`."""
+    asset = ASSETS[body.asset]
+    nonce = chain.view(TOKENS[body.asset], "nonces", body.account) if body.nonce is None else body.nonce
+    deadline = chain.head().timestamp + DEADLINE_S if body.deadline is None else body.deadline
+    permit = permits.Permit(body.account, asset, chain.addresses["Trading"], body.amount_wei, nonce, deadline)
+    domain = token_domain(chain, asset)
+    return _shown(permits.typed_data(permit, domain), permits.digest(permit, domain))
 
 
 def cancel_of(chain: Chain, number: int) -> CancelOrder:

@@ -21,9 +21,10 @@ LAYERS = (
     {"tools", "units", "wide"},
     {"orders", "readings", "community", "tariff", "settings", "logs", "metrics", "tables"},
     {"clearing", "results", "heads", "signing"},
+    {"permits"},
     {"chain"},
     {"devnet", "outbox", "service"},
-    {"deployment", "keys", "ledger", "watch"},
+    {"deployment", "keys", "ledger", "watch", "errands", "panel"},
     {"meter_keys"},
     {"keeper", "meters", "intake", "relay", "agents", "history"},  # services: none knows another
     {"enrolment", "polling", "statements", "archive", "people"},
@@ -33,6 +34,7 @@ LAYERS = (
     {"api"},
     {"door"},
     {"client", "relay_api", "meters_api", "headend"},
+    {"relayed"},
     {"office"},
     {"cli"},
 )

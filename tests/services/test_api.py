@@ -8,6 +8,7 @@ import time
 import httpx
 import pytest
 from eth_account.messages import encode_defunct
+from pydantic import BaseModel
 from sqlalchemy import select
 
 from busbar import tables
@@ -238,6 +239,7 @@ def test_any__nothing_indexed__is_503(tmp_path):
 
 def test_status__the_node_is_gone__says_so(live, monkeypatch):
     market, url, _ = live
+    monkeypatch.setattr("busbar.api.context.BESIDE_S", 0)
     assert httpx.get(url + "/api/v1/status").json()["behind_blocks"] == 0
     monkeypatch.setattr(market.chain.node.provider, "endpoint_uri", "http://127.0.0.1:1")
     assert httpx.get(url + "/api/v1/status").json()["node_block"] is None
@@ -561,3 +563,17 @@ def test_statement__tells_a_participant_without_anything__nothing(live):
         )
     assert (made.lines, made.total_uthb, made.saving_uthb, made.readings) == ([], 0, 0, [])
     assert [m.kind for m in made.movements] == ["deposited"]
+
+
+def test_frame__sums_beyond_64_bits_and_missing_numbers__stay_exact():
+    rows = [Sum(money_wei=9 * 10**18, block=2**53 + 1), Sum(money_wei=9 * 10**18, block=None)]
+    table = frame(rows)
+    assert table["money_wei"].sum() == 18 * 10**18
+    assert (table["block"].iloc[0], table["block"].isna().sum()) == (2**53 + 1, 1)
+
+
+class Sum(BaseModel):
+    """Numbers that pandas would round."""
+
+    money_wei: int
+    block: int | None

@@ -201,7 +201,7 @@ def test_orders__no_relay_is_configured__is_503(actors, http):
 
 def test_bundle__nobody_took_on__is_404(with_relay):
     answer = with_relay[0].get("energy/bundles/0x" + "0" * 72)
-    assert (answer.status_code, answer.json()["title"]) == (404, "Unknown bundle")
+    assert (answer.status_code, answer.json()["title"]) == (404, "Unknown message")
 
 
 # ------------------------------------------------------------------------------ cancels
@@ -227,7 +227,8 @@ def test_cancel__signed_by_another__is_refused_by_the_contracts_name(market, act
     market.enter(actors.consumer, bid(300, 400))
     number = market.order_id(actors.consumer)
     signature = signed_by_a_wallet(actors.producer, asked(http, "cancel-order", order_id=str(number)))
-    answer = http.delete(f"energy/orders/{number}", params={"signature": "0x" + signature.hex()})
+    params = {"signature": "0x" + signature.hex(), "sender": actors.outsider.address}
+    answer = http.delete(f"energy/orders/{number}", params=params)
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:busbar:error:BadSignature")
 
 

@@ -10,7 +10,8 @@ from busbar.devnet import dev_signer, free_port
 from busbar.doctor import Bot, Door, examine
 from busbar.roles import findings, holdings, misassigned
 from tests.market import ZONE
-from tests.services.test_meters_door import running
+from tests.services.test_meters_door import running as gateway_running
+from tests.services.test_relay import running
 
 MINTER, MARKET_MAKER = ROLES["minter"], ROLES["market maker"]
 
@@ -100,7 +101,7 @@ def test_examine__nobody_clears__says_since_when(examined, market, actors):
 
 
 def test_examine__door_that_answers__is_well(examined, market, tmp_path):
-    with running(market, tmp_path) as gateway:
+    with gateway_running(market, tmp_path) as gateway:
         door = Door("meters", str(gateway.client.base_url).rstrip("/"), "Busbar gateway")
         assert wrong(examined(doors=[door])) == {}
         assert "meters: door" in examined(doors=[door])
@@ -169,3 +170,37 @@ def test_misassigned__function_given_to_another_role__is_told(audited, market, a
     call = Call("Authority", "setTargetFunctionRole", (target, [selector], MINTER))
     market.chain.send(actors.regulator, call)
     assert audited()[1] == ["Trading.matchOrders may be called by the minter, not the market maker"]
+
+
+# ------------------------------------------------------------------------------ relay
+
+
+def relay_bot(actors):
+    return Bot("relay", actors.outsider.address, None)
+
+
+def test_examine__relay_works__is_told_with_its_funds_and_needs_no_role(examined, market, actors, tmp_path):
+    with running(market, tmp_path) as relay:
+        # Its first pass has come to its end.
+        relay.until(lambda: relay.client.get("/status").json()["problem"] is None)
+        found = examined(bots=[relay_bot(actors)], relay_url=str(relay.client.base_url))
+    assert wrong(found) == {}
+    assert list(found)[3:5] == ["relay: funds", "relay"]
+    assert found["relay"].told.endswith("0 messages wait, 0 were refused")
+
+
+def test_examine__no_relay_answers__says_so(examined):
+    url = f"http://127.0.0.1:{free_port()}"
+    assert wrong(examined(relay_url=url)) == {"relay": f"none answers at {url} (ConnectError)"}
+
+
+def test_examine__something_else_stands_where_the_relay_should__says_so(examined, market):
+    assert list(wrong(examined(relay_url=market.devnet.url))) == ["relay"]
+
+
+def test_examine__relay_of_another_market__says_so(examined, market, tmp_path):
+    elsewhere = market.another_trading()
+    with running(market, tmp_path) as relay:
+        url = str(relay.client.base_url)
+        found = examined(connect=lambda: elsewhere, zones=[], bots=[], relay_url=url)
+    assert wrong(found) == {"relay": f"{url} serves another market"}

@@ -49,6 +49,8 @@ def running(*arguments, **settings):
         yield relay.start()
     finally:
         relay.kill()
+        # What it leaves in the pool would come into the next test's chain.
+        relay.market.devnet.node.request("anvil_dropAllTransactions")
 
 
 @pytest.fixture
@@ -86,6 +88,7 @@ def test_relay__bundles_of_several__enter_and_are_told_with_their_transaction(re
             "transaction": event.tx_hash,
             "block": event.block,
             "epoch": entered.epoch,
+            "first_index": 0,
             "reason": None,
         }
     assert sum(market.chain.book(1)[0].values()) == 2_200

@@ -8,9 +8,13 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
+from busbar.chain import Call
+from busbar.devnet import free_port
 from busbar.supervisor import Supervisor
+from tests.market import bid
 
 PATIENCE_S = 60
 STAYS = "import time\nwhile True: time.sleep(0.05)"
@@ -149,3 +153,45 @@ def test_up__as_an_operator_runs_it__brings_a_killed_keeper_back_and_stops_in_or
     said = log.read_text(encoding="utf-8")
     assert '"event": "ended"' in said
     assert '"event": "stopped"' in said
+
+
+def test_up__relay_beside_the_keeper__is_brought_back_with_what_it_took_on(market, actors, tmp_path):
+    record, port = tmp_path / "record.json", free_port()
+    market.record.save(record)
+    (tmp_path / "busbar.toml").write_text(
+        f'url = "{market.devnet.url}"\nrecord = "{record}"\n'
+        f'[up]\nrun = ["keeper", "relay"]\nrestart_s = 0.1\n[relay]\nport = {port}\n'
+        f'[log]\nfile = "{tmp_path / "log"}"\n',
+        encoding="utf-8",
+    )
+    busbar = str(Path(sys.executable).with_name("busbar"))
+    market.chain.send(actors.regulator, Call("Trading", "setPaused", (1, True)))
+    signed = market.signed_orders(actors.consumer, bid(300, 100))
+    body = {"message": signed.bundle.fields(), "signature": "0x" + signed.signature.hex()}
+    up = subprocess.Popen([busbar, "up"], cwd=tmp_path)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE_S) as http:
+            until(lambda: answers(http))
+            key = http.post("/bundles", json=body).json()["id"]
+            children = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()
+            (relay,) = [pid for pid in children if b"relay" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            os.kill(int(relay), signal.SIGKILL)
+            until(lambda: not alive(relay))
+            until(lambda: answers(http))
+            assert http.get(f"/bundles/{key}").json()["state"] in ("accepted", "sent")
+            told = subprocess.run([busbar, "doctor"], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+            assert f"ok     relay: works at http://127.0.0.1:{port}, 1 messages wait" in told
+        up.terminate()
+        assert up.wait(PATIENCE_S) == 0
+    finally:
+        up.kill()
+        up.wait()
+        market.devnet.node.request("anvil_dropAllTransactions")
+
+
+def answers(http):
+    """Whether the relay answers, and its last pass came to its end."""
+    try:
+        return http.get("/status").json()["problem"] is None
+    except httpx.HTTPError:
+        return False

@@ -54,17 +54,21 @@ def test_guide__its_curl_examples__work(url, tmp_path):
     assert (tmp_path / "statement.pdf").read_bytes()[:5] == b"%PDF-"
 
 
-def test_guide__its_python_examples__work(url, tmp_path):
+def test_guide__its_python_examples__work(url, market, tmp_path):
+    # What the relay sends gets a block at once.
+    market.devnet.node.request("evm_setAutomine", True)
     found = examples("python")
-    assert len(found) == 4
+    assert len(found) == 5
     script = "\n".join(text for _, text in found).replace(DEFAULT, url)
     command = [sys.executable, "-c", script]
     result = subprocess.run(
         command, capture_output=True, encoding="utf-8", cwd=tmp_path, check=False, timeout=120, env={"PYTHONUTF8": "1"}
     )
+    market.devnet.node.request("evm_setAutomine", False)
     assert result.returncode == 0, result.stderr
     assert "included" in result.stdout
     assert "202 /api/v1/energy/bundles/0x" in result.stdout
+    assert "\ndone\nskipped: InsufficientFree: " in result.stdout
     assert "สมชาย ใจดี" in result.stdout
 
 

@@ -1,0 +1,99 @@
+"""Answers kept until the next block: repeated from memory, made again after a block, and never another request's."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from sqlalchemy import event
+
+from busbar.api.context import Settings
+from busbar.api.lately import Lately
+from busbar.history import open_database
+from tests.market import bid
+from tests.served import followed, served
+
+
+@pytest.fixture
+def live(market, tmp_path):
+    """The market, a client, and the queries that the server makes."""
+    engine = open_database(f"sqlite:///{tmp_path / 'live.db'}")
+    asked = []
+    event.listen(engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    settings = Settings(engine, market.chain, rate=None, cors_origins=("https://app.example",))
+    with followed(market.chain, engine), served(settings) as url, httpx.Client(base_url=url + "/api/v1/") as http:
+        yield market, http, asked
+    engine.dispose()
+
+
+def test_get__the_same_again__is_answered_from_memory_with_headers_of_its_own(live):
+    _, http, asked = live
+    first = http.get("energy/book", headers={"Origin": "https://app.example"})
+    asked.clear()
+    again = http.get("energy/book", headers={"X-Request-ID": "mine"})
+    assert again.content == first.content
+    assert len(asked) == 1  # the look for a newer block
+    assert again.headers.get_list("x-request-id") == ["mine"]
+    assert first.headers.get_list("x-request-id") != ["mine"]
+    assert (first.headers["access-control-allow-origin"], "access-control-allow-origin" in again.headers) == (
+        "https://app.example",
+        False,
+    )
+
+
+def test_get__after_the_next_block__is_another_answer(live):
+    market, http, _ = live
+    assert http.get("energy/book").json()["orders"] == 0
+    market.enter(market.actors.consumer, bid(310, 500))
+    assert http.get("energy/book").json()["orders"] == 1
+
+
+def test_get__etag_of_an_answer_in_memory__is_304(live):
+    _, http, _ = live
+    etag = [http.get("energy/book") for _ in range(2)][1].headers["etag"]
+    answer = http.get("energy/book", headers={"If-None-Match": f'"other", {etag}'})
+    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
+
+
+def test_get__other_query__is_another_answer(live):
+    _, http, _ = live
+    assert [http.get("energy/book", params={"zone": zone}).json()["zone"] for zone in (1, 2, 1)] == [1, 2, 1]
+
+
+def test_get__failure__is_not_kept(live):
+    market, http, asked = live
+    path = f"accounts/{market.actors.outsider.address}/balance"
+    assert http.get(path).status_code == 404
+    asked.clear()
+    assert http.get(path).status_code == 404
+    assert len(asked) > 1
+
+
+def test_get__signed_request__is_never_answered_from_memory(live):
+    market, http, _ = live
+    path = f"accounts/{market.actors.consumer.address}/person"
+    assert [http.get(path).status_code for _ in range(2)] == [401, 401]
+
+
+def test_get__many_at_once__are_answered_alike(live):
+    _, http, _ = live
+    with ThreadPoolExecutor(16) as crowd:
+        answers = list(crowd.map(lambda _: http.get("energy/stats").text, range(64)))
+    assert len(set(answers)) == 1
+
+
+def test_lately__asked_within_its_time__looks_once():
+    looks = []
+    look = Lately(lambda: looks.append(1) or len(looks), 60)
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (look(), looks) == (1, [1])
+
+
+def test_lately__time_over__looks_again():
+    looks = []
+    look = Lately(lambda: looks.append(1) or len(looks), -1)
+    assert (look(), look()) == (1, 2)
