@@ -22,7 +22,7 @@ SETTLE_BATCH = 50
 """Accounts to a settlement: with 100 orders each, far below the gas cap of a transaction."""
 
 ROLL_ORDERS = 250
-"""Orders to a roll: 5.4 million gas if each is alone in its account and all lie at neighbouring ticks, by
+"""Orders to a roll: 5.5 million gas if each is alone in its account and all lie at neighbouring ticks, by
 bench/results/gas.md. Ticks far apart and words used for the first time take more, but not three times as much."""
 
 QUIET_SHARE = 10
