@@ -56,6 +56,14 @@ class ReadingSource(Protocol):
         """Readings of a meter whose interval ends after `interval_end` and not after `now`, oldest first."""
 
 
+class SigningSource(ReadingSource, Protocol):
+    """A source that holds the keys of its meters."""
+
+    @property
+    def keys(self) -> Mapping[str, bytes]:
+        """Each meter's private key, which in the field never leaves the meter."""
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatedMeters:
     """Meters of a replayed community: their readings, and the keys that sign them.
@@ -102,7 +110,7 @@ class Gateway:
         outbox: Where readings are kept until the chain has them; in memory if not given.
     """
 
-    def __init__(self, chain: Chain, signer: Signer, source: SimulatedMeters, outbox: Outbox | None = None) -> None:
+    def __init__(self, chain: Chain, signer: Signer, source: SigningSource, outbox: Outbox | None = None) -> None:
         self.chain = chain
         self.signer = signer
         self.source = source

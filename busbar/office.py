@@ -132,6 +132,9 @@ def api(
         str | None,
         typer.Option(envvar="BUSBAR_RELAY_URL", help="Address of the `busbar relay` that signed orders are handed to."),
     ] = None,
+    dapp: Annotated[
+        Path | None, typer.Option("--dapp", help="Folder of the built dapp, dapp/dist, to serve at /.")
+    ] = None,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
@@ -142,6 +145,7 @@ def api(
 
     from busbar.api.app import create_app
     from busbar.api.context import Settings
+    from busbar.relay_api import STOP_S
 
     try:
         parse(rate or "1/second")
@@ -150,8 +154,42 @@ def api(
     chain = _chain(network, url, record)
     with _engine(database) as engine:
         origins = tuple(cors_origin or ())
-        settings = Settings(engine, chain, origins, rate or None, _tariff_file(tariffs), plan, relay_url=relay)
-        uvicorn.run(create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False)
+        settings = Settings(
+            engine, chain, origins, rate or None, _tariff_file(tariffs), plan, relay_url=relay, dapp=dapp
+        )
+        uvicorn.run(
+            create_app(settings),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+        )
+
+
+@app.command()
+def dapp(
+    out: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    rpc_url: Annotated[str, typer.Option("--rpc-url", help="Address of a node as wallets reach it.")],
+    api_url: Annotated[
+        str | None, typer.Option("--api-url", help="Address of an API, such as https://api.example/api/v1.")
+    ] = None,
+    network: Network = None,
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Writes the dapp as files to be hosted anywhere; without an API it works with the chain alone, reduced."""
+    import json
+    import shutil
+
+    from busbar.api.dapp import description, require_built
+
+    built = require_built(tools.dapp_folder())
+    told = description(_chain(network, url, record), api=api_url, rpc_url=rpc_url)
+    shutil.copytree(built, out, dirs_exist_ok=True)
+    (out / "deployment.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"{out}: for chain {told['chainId']}, {'with' if api_url else 'without'} an API")
 
 
 @app.command()

@@ -24,6 +24,9 @@ from busbar.signing import Bundle, SignedBundle, as_taken
 GROUP = 500
 """Most bundles that share one look at the chain and one write to the disk."""
 
+STOP_S = 2
+"""Longest wait for answers under way when a server is stopped."""
+
 STATES = {State.DONE: "entered", State.REFUSED: "skipped"}
 """What the outbox's words mean here; the others stay."""
 
@@ -138,7 +141,11 @@ def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:
         OSError: The port is somebody else's.
     """
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
+    # Streams of events never end by themselves: they are not waited for longer than this.
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_S
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
     thread.start()
     address, at = listening.getsockname()[:2]

@@ -9,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from busbar import __version__
-from busbar.api import accounts, blocks, energy, grid, problems, relayed, streams, typed_data
+from busbar.api import accounts, blocks, community, dapp, energy, grid, problems, relayed, streams, typed_data
 from busbar.api.context import Settings
 from busbar.api.middleware import Door
 
@@ -42,8 +42,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.watch = streams.Watch(settings)
-    for module in (blocks, energy, relayed, typed_data, grid, accounts, streams):
+    for module in (blocks, energy, relayed, typed_data, grid, community, accounts, streams):
         app.include_router(module.router, prefix=PREFIX)
+    dapp.install(app, settings)
     problems.install(app)
     if settings.cors_origins:
         app.add_middleware(

@@ -31,6 +31,7 @@ LAYERS = (
     {"report", "display", "doctor", "roles", "supervisor", "wallet", "options"},
     {"api"},
     {"client", "relay_api"},
+    {"live"},  # conducts the services behind the API
     {"office"},
     {"cli"},
 )
