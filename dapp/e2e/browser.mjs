@@ -70,7 +70,7 @@ export async function pageWithWallet(
         return { result: null, chainId: wallet.chainId };
       case "eth_signTypedData_v4": {
         const { domain, types, primaryType, message } = JSON.parse(params[1]);
-        const { EIP712Domain: _, ...members } = types;
+        const members = Object.fromEntries(Object.entries(types).filter(([name]) => name !== "EIP712Domain"));
         return { result: await account.signTypedData({ domain, types: members, primaryType, message }) };
       }
       case "eth_sendTransaction": {

@@ -33,7 +33,7 @@ export function apiAt(url: string): Api {
 export async function told<T>(answer: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
   const { data, error, response } = await answer;
   if (response.ok && data !== undefined) return data;
-  throw new ApiError(response.status, (error ?? {}) as Problem);
+  throw new ApiError(response.status, error ?? {});
 }
 
 /** Every item of a list, page by page, up to a bound. */

@@ -108,7 +108,7 @@ export async function readHolding(reader: Reader, deployment: Deployment, accoun
     moneyEscrow: held.moneyEscrow,
     walletGridWei,
     walletBahtWei,
-    outstandingWh: BigInt(imports.currentWh) + BigInt(imports.previousWh),
+    outstandingWh: imports.currentWh + imports.previousWh,
   };
 }
 
@@ -196,6 +196,6 @@ export function packOrder(order: { side: Side; tick: number; quantityWh: number 
 /** Text as a bytes32, as meters' ids are; null if it is too long or not plain. */
 export function bytes32Of(text: string): Hex | null {
   if (!/^[!-~]{1,31}$/.test(text)) return null;
-  const digits = [...text].map((letter) => letter.charCodeAt(0).toString(16).padStart(2, "0")).join("");
+  const digits = Array.from(text, (letter) => letter.charCodeAt(0).toString(16).padStart(2, "0")).join("");
   return `0x${digits.padEnd(64, "0")}`;
 }

@@ -25,7 +25,14 @@ export function depthOf(bids: readonly Volume[], asks: readonly Volume[], tickBa
   ];
 }
 
-export function DepthChart(props: { bids: Volume[]; asks: Volume[]; price2: number; volumeWh: number }) {
+export function DepthChart(props: {
+  bids: Volume[];
+  asks: Volume[];
+  price2: number;
+  volumeWh: number;
+  /** Whether the epoch has ended: its price is final then. */
+  ended?: boolean;
+}) {
   const { bids, asks, price2, volumeWh } = props;
   const { t, language } = useWords();
   const { deployment } = useMarket();
@@ -36,7 +43,12 @@ export function DepthChart(props: { bids: Volume[]; asks: Volume[]; price2: numb
     () => (paint) => ({
       scales: { x: { time: false }, y: { range: (_, __, most) => [0, (most || 1) * 1.08] } },
       axes: [
-        axis(paint, { label: t.units.perKwh, labelSize: 18, size: 36 }),
+        axis(paint, {
+          label: t.units.perKwh,
+          labelSize: 18,
+          size: 36,
+          values: (_, splits) => splits.map((value) => value.toFixed(2)),
+        }),
         axis(paint, { label: t.units.kwh, labelSize: 18, size: 46 }),
       ],
       series: [
@@ -78,8 +90,9 @@ export function DepthChart(props: { bids: Volume[]; asks: Volume[]; price2: numb
     }),
     [at, t],
   );
+  const priceName = props.ended ? t.market.price : t.market.indicative;
   const told = price2
-    ? `${t.market.indicative} ${price(price2, deployment.tickWei, language)} ${t.units.perKwh}, ${t.market.volume(kwh(volumeWh, language))}`
+    ? `${priceName} ${price(price2, deployment.tickWei, language)} ${t.units.perKwh}, ${t.market.volume(kwh(volumeWh, language))}`
     : t.market.noPrice;
   return (
     <>
@@ -88,7 +101,7 @@ export function DepthChart(props: { bids: Volume[]; asks: Volume[]; price2: numb
         items={[
           { color: "demand", text: t.market.demand },
           { color: "supply", text: t.market.supply },
-          ...(price2 ? [{ color: "ink", text: t.market.indicative }] : []),
+          ...(price2 ? [{ color: "ink", text: priceName }] : []),
         ]}
       />
     </>

@@ -64,8 +64,8 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
 
   const start = (wei: bigint) => {
     const amount = say(wei);
-    if (direction === "withdraw")
-      return go({
+    if (direction === "withdraw") {
+      go({
         title: t.funds.withdrawTitle,
         done: t.funds.withdrawn(amount),
         steps: [
@@ -79,6 +79,8 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
           },
         ],
       });
+      return;
+    }
     const bring = (permit: Permit) => ({
       title: t.funds.bring(amount),
       fee: true,
@@ -87,7 +89,7 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
         return undefined;
       },
     });
-    return go({
+    go({
       title: t.funds.depositTitle,
       done: t.funds.deposited(amount),
       steps: [
@@ -101,7 +103,8 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
             tell(t.flow.sending);
             const then = bring(permit);
             try {
-              return await then.act();
+              await then.act();
+              return undefined;
             } catch (problem) {
               throw new Interrupted(problem, [then]);
             }
@@ -118,7 +121,7 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
         aria-label={t.funds.asset}
         value={asset}
         onChange={(value) => {
-          setAsset(value as Asset);
+          setAsset(value);
           setText("");
         }}
         data={[

@@ -57,7 +57,7 @@ export function Ticket(props: {
   const [intent, setIntent] = useState<Intent | null>(null);
 
   const asText = (tick: number) => decimal(BigInt(tick) * tickWei, 10n ** 18n, SATANG_PLACES);
-  const suggested = corridor ? presetTicks(side, corridor)[1] : book?.price2 ? Math.round(book.price2 / 2) : 350;
+  const suggested = corridor ? presetTicks(side, corridor)[0] : book?.price2 ? Math.round(book.price2 / 2) : 350;
   const limit = typedLimit ?? asText(suggested);
   const tick = tickOf(limit, tickWei);
   const quantityWh = quantityOf(amount);
@@ -90,7 +90,7 @@ export function Ticket(props: {
           fullWidth
           aria-label={t.orders.side}
           value={side}
-          onChange={(value) => choose(value as Side)}
+          onChange={(value) => choose(value)}
           data={[
             { value: "buy", label: t.ticket.buy },
             { value: "sell", label: t.ticket.sell },

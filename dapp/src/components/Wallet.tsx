@@ -13,14 +13,15 @@ export function WalletButton() {
   const { t } = useWords();
   const { address } = useConnection();
   const { mutate: disconnect } = useDisconnect();
-  const [open, setOpen] = useState(false);
+  const [dialog, setDialog] = useState<"choose" | "account" | null>(null);
+  const close = () => setDialog(null);
   if (!address)
     return (
       <>
-        <Button size="sm" onClick={() => setOpen(true)}>
+        <Button size="sm" onClick={() => setDialog("choose")}>
           {t.wallet.connect}
         </Button>
-        <ChooseWallet opened={open} close={() => setOpen(false)} />
+        <ChooseWallet opened={dialog === "choose"} close={close} />
       </>
     );
   return (
@@ -30,13 +31,13 @@ export function WalletButton() {
         variant="default"
         className="mono"
         aria-label={`${t.wallet.account} ${address}`}
-        onClick={() => setOpen(true)}
+        onClick={() => setDialog("account")}
       >
         {short(address)}
       </Button>
       <Modal
-        opened={open}
-        onClose={() => setOpen(false)}
+        opened={dialog === "account"}
+        onClose={close}
         title={t.wallet.account}
         centered
         closeButtonProps={{ "aria-label": t.app.close }}
@@ -50,7 +51,7 @@ export function WalletButton() {
             variant="default"
             onClick={() => {
               disconnect({});
-              setOpen(false);
+              close();
             }}
           >
             {t.wallet.disconnect}

@@ -20,11 +20,11 @@ export async function onTheChain({ wallets, deployment }: Market): Promise<Addre
  * Simulates a call, so that a refusal costs nothing and has its reason; then has the wallet send it, and waits until
  * it is included.
  */
-export async function send<
-  const abi extends Abi,
-  name extends ContractFunctionName<abi, "nonpayable">,
-  args extends ContractFunctionArgs<abi, "nonpayable", name>,
->(market: Market, contract: ContractName, call: { abi: abi; functionName: name; args: args }): Promise<void> {
+export async function send<const abi extends Abi, name extends ContractFunctionName<abi, "nonpayable">>(
+  market: Market,
+  contract: ContractName,
+  call: { abi: abi; functionName: name; args: ContractFunctionArgs<abi, "nonpayable", name> },
+): Promise<void> {
   const account = await onTheChain(market);
   const { wallets, deployment } = market;
   // Other contracts' errors come through as well, and shall have their names.
@@ -32,7 +32,7 @@ export async function send<
   const { request } = await simulateContract(wallets, {
     address: addressOf(deployment, contract),
     abi: whole,
-    functionName: call.functionName as string,
+    functionName: call.functionName,
     args: call.args as readonly unknown[],
     account,
     chainId: deployment.chainId,

@@ -45,7 +45,7 @@ export function Market() {
         </Alert>
       )}
       <div className="market">
-        <div className="stack">
+        <div className="stack now">
           <section className="card" aria-label={t.market.now}>
             <div className="top">
               <Loaded query={book} height={90}>
