@@ -245,20 +245,10 @@ class LiveMarket:
         Raises:
             OSError: The port is somebody else's.
         """
-        at = Settings.load().relay
-        intake = Intake(self._another(), Outbox(*self._outbox), rate=at.rate, most_waiting=at.most_waiting)
         behind = free_port()
-        stop_relay = relay_api.serve(relay_api.create_app(intake), "127.0.0.1", behind)
+        stop_relay = self.open_relay(behind)
         try:
-            settings = ApiSettings(
-                self.engine,
-                self._another(),
-                rate=None,
-                relay_url=f"http://127.0.0.1:{behind}",
-                dapp=dapp,
-                pace=self.pace,
-            )
-            stop_api = relay_api.serve(create_app(settings), "127.0.0.1", port)
+            stop_api = self.open_api(dapp, port, behind)
         except OSError:
             stop_relay()
             raise
@@ -269,6 +259,18 @@ class LiveMarket:
             self.engine.dispose()
 
         return stop
+
+    def open_relay(self, port: int) -> Callable[[], None]:
+        """Takes signed orders, until the function it returns is called."""
+        at = Settings.load().relay
+        intake = Intake(self._another(), Outbox(*self._outbox), rate=at.rate, most_waiting=at.most_waiting)
+        return relay_api.serve(relay_api.create_app(intake), "127.0.0.1", port)
+
+    def open_api(self, dapp: Path, port: int, relay_port: int) -> Callable[[], None]:
+        """Serves API and dapp, until the function it returns is called."""
+        relay_url = f"http://127.0.0.1:{relay_port}"
+        settings = ApiSettings(self.engine, self._another(), rate=None, relay_url=relay_url, dapp=dapp, pace=self.pace)
+        return relay_api.serve(create_app(settings), "127.0.0.1", port)
 
     def _another(self) -> Chain:
         """A client of the same market, for another thread."""

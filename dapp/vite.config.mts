@@ -6,6 +6,7 @@ const market = process.env["BUSBAR_API"] ?? "http://127.0.0.1:8000";
 
 export default defineConfig({
   root: import.meta.dirname,
+  cacheDir: "../.cache/vite",
   // Addresses are relative, so that the page can be hosted in any folder.
   base: "./",
   plugins: [react()],

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -163,4 +164,5 @@ def install(app: FastAPI, settings: Settings) -> None:
     if settings.dapp is None:
         return
     app.include_router(router)
-    app.mount("/", _Files(directory=require_built(settings.dapp), html=True))
+    files = _Files(directory=require_built(settings.dapp), html=True)
+    app.mount("/", GZipMiddleware(files, minimum_size=1_000))

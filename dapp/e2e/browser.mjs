@@ -110,6 +110,9 @@ export async function pageWithWallet(
       removeListener: (event, listener) =>
         (listeners[event] = (listeners[event] ?? []).filter((other) => other !== listener)),
     };
+    // As a participant who chooses another network in the wallet itself.
+    window.busbarTestGo = (chainId) =>
+      provider.request({ method: "wallet_switchEthereumChain", params: [{ chainId }] });
     const info = {
       uuid: "350670db-19fa-4704-a166-e52e178b59d2",
       name: "Test wallet",
@@ -136,6 +139,6 @@ export async function pageWithWallet(
 
 /** Connects the page's wallet. */
 export async function connect(page) {
-  await page.getByRole("button", { name: "Connect a wallet" }).first().click();
+  await page.getByTestId("connect").first().click();
   await page.getByRole("button", { name: "Test wallet" }).click();
 }

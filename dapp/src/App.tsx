@@ -25,6 +25,7 @@ const PAGES = ["market", "energy", "community", "explorer", "admin"] as const sa
 
 export function App() {
   const { t } = useWords();
+  const [here] = useHashLocation();
   return (
     <Router hook={useHashLocation}>
       <a
@@ -38,7 +39,7 @@ export function App() {
         {t.app.skip}
       </a>
       <header className="head">
-        <Link href="/market" className="brand">
+        <Link href="/market" className="brand" aria-label="Busbar">
           <img src="./favicon.svg" alt="" width={26} height={26} />
           <span className="wide">Busbar</span>
         </Link>
@@ -50,7 +51,7 @@ export function App() {
       </header>
       <main className="page" id="content" tabIndex={-1}>
         <Notices />
-        <WalletNotice />
+        <WalletNotice quiet={here.startsWith("/admin")} />
         <Mended>
           <Suspense fallback={<Skeleton height={320} aria-label={t.app.loading} />}>
             <Switch>

@@ -25,4 +25,8 @@ export const theme = createTheme({
   headings: { fontWeight: "600" },
   defaultRadius: "md",
   cursorType: "pointer",
+  components: {
+    // A message is told in ink: the colour around it is enough.
+    Alert: { styles: { title: { color: "var(--ink)" }, message: { color: "var(--ink)" } } },
+  },
 });

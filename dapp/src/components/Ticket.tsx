@@ -75,6 +75,7 @@ export function Ticket(props: {
   const choose = (to: Side) => {
     setSide(to);
     setLimit(null);
+    if (to === "sell" && surplusWh >= BigInt(limits.minOrderWh)) setAmount(decimal(surplusWh, 1000n, WH_PLACES));
   };
   const place = () => {
     if (order && account) setIntent(intentOf(market, account, order, t, language, book?.epoch ?? null));

@@ -18,7 +18,7 @@ export function WalletButton() {
   if (!address)
     return (
       <>
-        <Button size="sm" onClick={() => setDialog("choose")}>
+        <Button size="sm" data-testid="connect" onClick={() => setDialog("choose")}>
           {t.wallet.connect}
         </Button>
         <ChooseWallet opened={dialog === "choose"} close={close} />
@@ -30,7 +30,7 @@ export function WalletButton() {
         size="sm"
         variant="default"
         className="mono"
-        aria-label={`${t.wallet.account} ${address}`}
+        aria-label={`${t.wallet.account} ${short(address)}`}
         onClick={() => setDialog("account")}
       >
         {short(address)}
@@ -106,7 +106,7 @@ function ChooseWallet({ opened, close }: { opened: boolean; close: () => void })
 }
 
 /** What keeps the connected account from trading, with what to do about it. */
-export function WalletNotice() {
+export function WalletNotice({ quiet }: { quiet: boolean }) {
   const { t } = useWords();
   const { address, chainId } = useConnection();
   const { deployment } = useMarket();
@@ -123,6 +123,8 @@ export function WalletNotice() {
         {error && <Problem problem={error} />}
       </Alert>
     );
+  // An operator need not be a participant.
+  if (quiet) return null;
   if (holding?.status === "unknown")
     return (
       <Alert color="yellow" variant="light" title={t.wallet.stranger} mb="md">

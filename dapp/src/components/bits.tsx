@@ -79,3 +79,13 @@ export function Hex({ value, href }: { value: string; href?: string }) {
     told
   );
 }
+
+/** A table that may be wider than the screen, and can then be moved by keyboard too. */
+export function Scroll({ children }: { children: ReactNode }) {
+  const { t } = useWords();
+  return (
+    <div className="scroll" tabIndex={0} role="group" aria-label={t.app.table}>
+      {children}
+    </div>
+  );
+}

@@ -5,7 +5,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { type SyntheticEvent, useState } from "react";
 import { type Address, isAddress } from "viem";
 import { pages, type Shapes, told } from "../api";
-import { Card, Empty, Figure, Hex, Loaded } from "../components/bits";
+import { Card, Empty, Figure, Hex, Loaded, Scroll } from "../components/bits";
 import { type Ask, useAsk } from "../components/Intention";
 import { bytes32Of } from "../chain";
 import { useAccount, useGrid, useStatus } from "../data";
@@ -214,7 +214,7 @@ function Participants({ ask, may }: { ask: Ask; may: boolean }) {
       )}
       <Loaded query={participants} height={300}>
         {(found) => (
-          <div className="scroll">
+          <Scroll>
             <table className="rows" data-testid="participants">
               <thead>
                 <tr>
@@ -230,7 +230,7 @@ function Participants({ ask, may }: { ask: Ask; may: boolean }) {
                 ))}
               </tbody>
             </table>
-          </div>
+          </Scroll>
         )}
       </Loaded>
     </Stack>
@@ -305,7 +305,7 @@ function Meters({ ask, may }: { ask: Ask; may: boolean }) {
       {may && <NewMeter ask={ask} />}
       <Loaded query={meters} height={300}>
         {(found) => (
-          <div className="scroll">
+          <Scroll>
             <table className="rows" data-testid="meters">
               <thead>
                 <tr>
@@ -353,7 +353,7 @@ function Meters({ ask, may }: { ask: Ask; may: boolean }) {
                 ))}
               </tbody>
             </table>
-          </div>
+          </Scroll>
         )}
       </Loaded>
     </Stack>
@@ -462,7 +462,7 @@ function ParkedReadings({ ask, may }: { ask: Ask; may: boolean }) {
       <Loaded query={parked}>
         {(found) =>
           found.length ? (
-            <div className="scroll">
+            <Scroll>
               <table className="rows">
                 <tbody>
                   {found.map(({ id, meterId, owner, importWh, exportWh }) => (
@@ -508,7 +508,7 @@ function ParkedReadings({ ask, may }: { ask: Ask; may: boolean }) {
                   ))}
                 </tbody>
               </table>
-            </div>
+            </Scroll>
           ) : (
             <Empty title={t.admin.noParked} />
           )

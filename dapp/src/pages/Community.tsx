@@ -4,7 +4,7 @@ import { Group, TextInput } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { type Shapes, told } from "../api";
-import { Card, Empty, Figure, Hex, Loaded } from "../components/bits";
+import { Card, Empty, Figure, Hex, Loaded, Scroll } from "../components/bits";
 import { EnergyChart } from "../components/EnergyChart";
 import { type Point, PriceChart } from "../components/PriceChart";
 import { useGrid, useTariff } from "../data";
@@ -205,7 +205,7 @@ function FlowTable({ flows }: { flows: Shapes["Flow"][] }) {
   const most = largest[0]?.energy_wh ?? 0;
   if (!largest.length) return <Empty title={t.community.none} />;
   return (
-    <div className="scroll">
+    <Scroll>
       <table className="rows">
         <thead>
           <tr>
@@ -236,6 +236,6 @@ function FlowTable({ flows }: { flows: Shapes["Flow"][] }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }

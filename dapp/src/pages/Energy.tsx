@@ -4,9 +4,11 @@ import { Alert, Button, Group, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import type { Address } from "viem";
+import { Link } from "wouter";
+import { market as limits } from "../generated/market";
 import { told, type Shapes } from "../api";
 import type { Holding } from "../chain";
-import { Card, Empty, Figure, Loaded } from "../components/bits";
+import { Card, Empty, Figure, Loaded, Scroll } from "../components/bits";
 import { EnergyChart } from "../components/EnergyChart";
 import { type Direction, Funds } from "../components/Funds";
 import { WalletButton } from "../components/Wallet";
@@ -14,7 +16,7 @@ import { useAccount, useHolding, useStatement } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
 import { type Day, dayOf } from "../today";
-import { baht, bahtOfUthb, clock, count, day, kwh, kwhOfUwh, midnightBefore, monthOf } from "../units";
+import { baht, bahtOfUthb, clock, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH } from "../units";
 
 const WEI_PER_WH = 10n ** 15n;
 
@@ -141,12 +143,23 @@ function Balance({ holding }: { holding: Holding }) {
   const { moneyUnitWei } = useMarket().deployment;
   const [direction, setDirection] = useState<Direction | null>(null);
   const money = (units: bigint) => baht(units * moneyUnitWei, language);
+  const freeWh = holding.energyFree / UWH_PER_WH;
   return (
     <Card
       title={t.energy.balance}
       right={
         <Group gap="xs">
-          <Button size="xs" onClick={() => setDirection("deposit")} disabled={holding.status !== "active"}>
+          {freeWh >= BigInt(limits.minOrderWh) && (
+            <Button size="xs" component={Link} href="/market">
+              {t.energy.toSell(kwh(freeWh, language))}
+            </Button>
+          )}
+          <Button
+            size="xs"
+            variant="default"
+            onClick={() => setDirection("deposit")}
+            disabled={holding.status !== "active"}
+          >
             {t.funds.deposit}
           </Button>
           <Button size="xs" variant="default" onClick={() => setDirection("withdraw")}>
@@ -197,7 +210,7 @@ function Meters({ account }: { account: Address }) {
       <Loaded query={meters}>
         {(found) =>
           found.length ? (
-            <div className="scroll">
+            <Scroll>
               <table className="rows">
                 <thead>
                   <tr>
@@ -224,7 +237,7 @@ function Meters({ account }: { account: Address }) {
                   ))}
                 </tbody>
               </table>
-            </div>
+            </Scroll>
           ) : (
             <Empty title={t.energy.noMeters} />
           )

@@ -5,7 +5,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { type SyntheticEvent, useMemo, useState } from "react";
 import { Link, useLocation, useParams } from "wouter";
 import { type Shapes, pages, told } from "../api";
-import { Card, Empty, Figure, Hex, Loaded } from "../components/bits";
+import { Card, Empty, Figure, Hex, Loaded, Scroll } from "../components/bits";
 import { DepthChart } from "../components/DepthChart";
 import { SideBadge } from "../components/OpenOrders";
 import type { Volume } from "../clearing";
@@ -144,7 +144,7 @@ function Epochs() {
       {(epochs) =>
         epochs.length ? (
           <>
-            <div className="scroll">
+            <Scroll>
               <table className="rows">
                 <thead>
                   <tr>
@@ -179,7 +179,7 @@ function Epochs() {
                   ))}
                 </tbody>
               </table>
-            </div>
+            </Scroll>
             <More more={more} />
           </>
         ) : (
@@ -227,7 +227,7 @@ function Blocks() {
     <Loaded query={query} height={400}>
       {(blocks) => (
         <>
-          <div className="scroll">
+          <Scroll>
             <table className="rows">
               <thead>
                 <tr>
@@ -262,7 +262,7 @@ function Blocks() {
                 ))}
               </tbody>
             </table>
-          </div>
+          </Scroll>
           <More more={more} />
         </>
       )}
@@ -394,7 +394,7 @@ function TradeTable({ trades, epochs = false }: { trades: Trade[]; epochs?: bool
   const [traced, setTraced] = useState<Trade | null>(null);
   return (
     <>
-      <div className="scroll">
+      <Scroll>
         <table className="rows">
           <thead>
             <tr>
@@ -441,7 +441,7 @@ function TradeTable({ trades, epochs = false }: { trades: Trade[]; epochs?: bool
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
       <Modal
         opened={traced !== null}
         onClose={() => setTraced(null)}
@@ -619,7 +619,7 @@ function Events({ events }: { events: Shapes["EventShape"][] }) {
   const { t } = useWords();
   if (!events.length) return <Empty title={t.explorer.noEvents} />;
   return (
-    <div className="scroll" tabIndex={0} role="region" aria-label={t.explorer.events}>
+    <Scroll>
       <table className="rows">
         <tbody>
           {events.map((event) => (
@@ -632,6 +632,6 @@ function Events({ events }: { events: Shapes["EventShape"][] }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }

@@ -2,7 +2,7 @@
 
 import { useMemo, useState } from "react";
 import type { Cleared } from "../chain";
-import { Card, Empty, Loaded } from "../components/bits";
+import { Card, Empty, Loaded, Scroll } from "../components/bits";
 import { Countdown } from "../components/Countdown";
 import { DepthChart } from "../components/DepthChart";
 import { type Direction, Funds } from "../components/Funds";
@@ -166,7 +166,7 @@ function LastEpochs({ epochs }: { epochs: Cleared[] }) {
   const { deployment } = useMarket();
   if (!epochs.length) return <Empty title={t.market.noEpochs} />;
   return (
-    <div className="scroll">
+    <Scroll>
       <table className="rows" data-testid="last-epochs">
         <thead>
           <tr>
@@ -199,6 +199,6 @@ function LastEpochs({ epochs }: { epochs: Cleared[] }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
