@@ -50,7 +50,7 @@ GUEST_METER = "GUEST"
 GUEST_WEI = 500 * 10**18
 """Baht in the guest's wallet."""
 
-AGENT_WEI = 1_000_000 * 10**18
+AGENT_WEI = 2_000 * 10**18
 """Baht given to each agent's account, so that nobody runs dry."""
 
 log = structlog.get_logger(__name__)

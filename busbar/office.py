@@ -186,7 +186,7 @@ def dapp(
     from busbar.api.dapp import description, require_built
 
     built = require_built(tools.dapp_folder())
-    told = description(_chain(network, url, record), api=api_url, rpc_url=rpc_url)
+    told = description(_chain(network, url, record), api=api_url, rpc_url=rpc_url, relay=api_url is not None)
     shutil.copytree(built, out, dirs_exist_ok=True)
     (out / "deployment.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"{out}: for chain {told['chainId']}, {'with' if api_url else 'without'} an API")

@@ -65,13 +65,14 @@ SECURITY = {
 router = APIRouter()
 
 
-def description(chain: Chain, *, api: str | None, rpc_url: str, pace: int = 1) -> dict[str, Any]:
+def description(chain: Chain, *, api: str | None, rpc_url: str, relay: bool, pace: int = 1) -> dict[str, Any]:
     """What the dapp must know of a market, as `deployment.json`.
 
     Args:
         chain: The market.
         api: Address of the API as the page sees it; None for a page that works with the chain alone.
         rpc_url: Address of a node as wallets see it; a path is one at the page's own address.
+        relay: Whether signed orders can be handed to the API; otherwise they are sent as transactions.
         pace: Seconds of the chain in a second of the wall clock.
     """
     money = chain.money
@@ -81,6 +82,7 @@ def description(chain: Chain, *, api: str | None, rpc_url: str, pace: int = 1) -
         "chainName": "Busbar devnet" if chain.chain_id == CHAIN_ID else f"Busbar {chain.chain_id}",
         "rpcUrl": rpc_url,
         "api": api,
+        "relay": relay,
         "contracts": dict(chain.addresses),
         "genesis": chain.calendar.genesis,
         "epochSeconds": chain.calendar.epoch_seconds,
@@ -94,7 +96,7 @@ def description(chain: Chain, *, api: str | None, rpc_url: str, pace: int = 1) -
 @router.get("/deployment.json", include_in_schema=False)
 def deployment(chain: Node, settings: Configured) -> JSONResponse:
     """What the dapp must know of this market."""
-    told = description(chain, api="/api/v1", rpc_url="/rpc", pace=settings.pace)
+    told = description(chain, api="/api/v1", rpc_url="/rpc", relay=settings.relay_url is not None, pace=settings.pace)
     return JSONResponse(told, headers={"Cache-Control": "no-cache"})
 
 

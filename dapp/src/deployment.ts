@@ -9,6 +9,7 @@ type File = {
   chainName: string;
   rpcUrl: string;
   api: string | null;
+  relay: boolean;
   contracts: Record<ContractName, Address>;
   genesis: number;
   epochSeconds: number;

@@ -10,6 +10,7 @@ const FILE = {
   chainName: "Busbar devnet",
   rpcUrl: "/rpc",
   api: "/api/v1",
+  relay: true,
   contracts: {
     Authority: address,
     BahtToken: address,

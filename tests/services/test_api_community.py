@@ -135,7 +135,7 @@ def test_deployment__asked_for__tells_the_market_and_no_node(door, market):
     told = door.get("/deployment.json").json()
     assert told["contracts"] == market.chain.addresses
     assert (told["chainId"], told["epochSeconds"]) == (market.chain.chain_id, market.chain.calendar.epoch_seconds)
-    assert (told["api"], told["rpcUrl"]) == ("/api/v1", "/rpc")
+    assert (told["api"], told["rpcUrl"], told["relay"]) == ("/api/v1", "/rpc", False)
     assert market.chain.node.url not in json.dumps(told)
 
 

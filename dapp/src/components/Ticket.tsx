@@ -282,5 +282,9 @@ function intentOf(
       }
     },
   };
-  return { title: t.ticket.title, done: t.ticket.entered, steps: [market.api ? signed : direct] };
+  return {
+    title: t.ticket.title,
+    done: t.ticket.entered,
+    steps: [market.api && market.deployment.relay ? signed : direct],
+  };
 }
