@@ -307,15 +307,18 @@ for (const dark of [false, true])
           for (const path of ["market", "energy", "community", "explorer", "explorer/epoch/LAST", "admin"]) {
             const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
             await go(page, path.replace("LAST", last.epoch));
-            await page.waitForLoadState("networkidle", { timeout: 1_500 }).catch(() => undefined);
             await page.locator("main .card").first().waitFor();
             await page.locator("main [class*=Skeleton]").first().waitFor({ state: "detached" });
+            // Charts draw when their box has its size, one frame later.
+            await page.waitForTimeout(400);
             const file = `${path.replaceAll("/", "-").toLowerCase()}-${dark ? "dark" : "light"}-${language}-${width}.png`;
             await page.screenshot({ path: join(folder, file), fullPage: true });
             const over = await page.evaluate(
               () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
             );
             assert.equal(over, 0, `${path} is ${over} px too wide`);
+            // Faults depend on theme and width, hardly on the language.
+            if (language === "th" && width !== 360) continue;
             await page.evaluate(AXE);
             const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
             for (const { id, impact, nodes } of violations)

@@ -31,6 +31,26 @@ export function stepped(align: 1 | -1): uPlot.Series.PathBuilder {
   return make({ align });
 }
 
+/** Draws a level for so many seconds from each point on, joined where one follows another; nothing where there is none. */
+export function levels(seconds: number): uPlot.Series.PathBuilder {
+  return (chart, series, first, last) => {
+    const stroke = new Path2D();
+    const [times, values] = [chart.data[0], chart.data[series] ?? []];
+    let end = Number.NaN;
+    for (let i = first; i <= last; i += 1) {
+      const [time, value] = [times[i], values[i]];
+      if (time === undefined || value === undefined || value === null) continue;
+      const x = chart.valToPos(time, "x", true);
+      const y = chart.valToPos(value, chart.series[series]?.scale ?? "y", true);
+      if (end === time) stroke.lineTo(x, y);
+      else stroke.moveTo(x, y);
+      end = time + seconds;
+      stroke.lineTo(chart.valToPos(end, "x", true), y);
+    }
+    return { stroke };
+  };
+}
+
 /** Draws bars from each point on. */
 export function bars(): uPlot.Series.PathBuilder {
   const make = uPlot.paths.bars;

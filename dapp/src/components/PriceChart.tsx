@@ -4,12 +4,12 @@ import { useMemo } from "react";
 import type { AlignedData } from "uplot";
 import { useWords } from "../i18n";
 import { clock } from "../units";
-import { axis, bars, type Build, Chart, Legend, stepped } from "./Chart";
+import { axis, bars, type Build, Chart, Legend, levels } from "./Chart";
 
 /** A point in time: prices in baht per kWh, null where there is none, and volume in kWh. */
 export type Point = { start: number; price: number | null; retail: number | null; buyback: number | null; kwh: number };
 
-export function PriceChart({ points, label }: { points: Point[]; label: string }) {
+export function PriceChart({ points, spanS, label }: { points: Point[]; spanS: number; label: string }) {
   const { t, language } = useWords();
   const data: AlignedData = useMemo(
     () => [
@@ -23,10 +23,11 @@ export function PriceChart({ points, label }: { points: Point[]; label: string }
   );
   const build: Build = useMemo(
     () => (paint) => {
-      const paths = stepped(1);
+      const paths = levels(spanS);
       const dashed = { width: 1.5, dash: [5, 4], points: { show: false }, paths };
       return {
         scales: {
+          x: { range: (_, first, last) => [first, last + spanS] },
           y: { range: (_, low, high) => [Math.max(0, (low || 0) - 0.5), (high || 1) + 0.25] },
           volume: { range: (_, __, high) => [0, (high || 1) * 3.5] },
         },
@@ -53,7 +54,7 @@ export function PriceChart({ points, label }: { points: Point[]; label: string }
         ],
       };
     },
-    [language, t],
+    [language, spanS, t],
   );
   const known = points.some((point) => point.retail !== null);
   return (

@@ -196,7 +196,7 @@ function Prices({ stats, first, last }: { stats: Shapes["Stats"]; first: number;
     [stats, steps, tickBaht, genesis, epochSeconds],
   );
   if (!points.length) return <Empty title={t.community.none} />;
-  return <PriceChart points={points} label={`${t.community.price}. ${t.community.priceHow}`} />;
+  return <PriceChart points={points} spanS={HOUR_S} label={`${t.community.price}. ${t.community.priceHow}`} />;
 }
 
 function FlowTable({ flows }: { flows: Shapes["Flow"][] }) {

@@ -158,7 +158,9 @@ function History({ epochs, steps }: { epochs: Cleared[]; steps: Shapes["TariffSt
     [epochs, steps, tickBaht],
   );
   if (!epochs.length) return <Empty title={t.market.noEpochs} />;
-  return <PriceChart points={points} label={`${t.market.history}. ${t.market.historyHow}`} />;
+  return (
+    <PriceChart points={points} spanS={deployment.epochSeconds} label={`${t.market.history}. ${t.market.historyHow}`} />
+  );
 }
 
 function LastEpochs({ epochs }: { epochs: Cleared[] }) {
