@@ -103,6 +103,7 @@ def _go_on(done: "Replayed", folder: Path, port: int, console: Console) -> None:
             f"Guest with a roof and baht, for your wallet: {market.guest.address}\n"
             f"its published key, worth nothing:            0x{key}",
             highlight=False,
+            soft_wrap=True,
         )
 
     logs.configure(level="warning")

@@ -44,11 +44,6 @@ await page
   .waitFor({ state: "hidden", timeout: 8_000 })
   .catch(() => undefined);
 await save(page, "market");
-await page.getByText("Sell", { exact: true }).first().click();
-await page.waitForTimeout(300);
-await page.getByRole("button", { name: "Place order", exact: true }).click();
-await sign(page);
-await page.getByTestId("past-orders").getByText("filled", { exact: true }).first().waitFor({ timeout: 150_000 });
 await go(page, "community");
 await save(page, "community");
 const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
