@@ -79,6 +79,9 @@ def replay(
     name = f"{first or path.stem}{f'+{days - 1}' if days > 1 else ''}"
     folder = out or Path("out") / name
     console = Console()
+    stays = console.is_terminal and not leave
+    if stays:
+        _require_ready(port)
     settings = ReplaySettings(path, first, days, seed, folder, epoch_seconds, real_time, plan)
     with ExitStack() as chain_runs:
         with LiveDisplay(console) as display:
@@ -88,8 +91,14 @@ def replay(
         print_summary(done.run, console, files.html)
         if not all(check.ok for check in done.run.audit):
             raise errors.BusbarError(f"the audit failed: see {files.html}")
-        if not leave and console.is_terminal:
+        if stays:
             _go_on(done, folder, port, console)
+
+
+def _require_ready(port: int) -> None:
+    from busbar import live
+
+    live.require_ready(tools.dapp_folder(), port)
 
 
 def _go_on(done: "Replayed", folder: Path, port: int, console: Console) -> None:

@@ -6,6 +6,7 @@ no agent acts for, is there to be traded with. Chain time runs so fast that an e
 again at the first interval with at least half of the most export of any, since nobody trades at night.
 """
 
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -181,6 +182,9 @@ class LiveMarket:
 
     def prepare(self) -> None:
         """On to a sunny interval, with everybody funded and the guest enrolled."""
+        # A replay in real time has left the blocks to the clock.
+        self.chain.after_send = self.devnet.mine
+        self.devnet.node.request("anvil_setBlockTimestampInterval", 1)
         wanted = self.enrolment.chain_end + self.meters.sunny() * self.enrolment.epoch_seconds
         self.devnet.mine(max(wanted, self.chain.head().timestamp + 1))
         self._fund()
@@ -275,6 +279,26 @@ class LiveMarket:
     def _another(self) -> Chain:
         """A client of the same market, for another thread."""
         return connect(self._record, self.devnet.url)
+
+
+class PortInUse(errors.BusbarError):
+    """The port for the dapp is somebody else's."""
+
+
+def require_ready(dapp: Path, port: int) -> None:
+    """Looks whether a market can be served later, before anything is started.
+
+    Raises:
+        DappMissing: The dapp is not built.
+        PortInUse: The port is somebody else's.
+    """
+    require_built(dapp)
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        raise PortInUse(
+            f"port {port} is in use: name another with --port, or end after the report with --exit"
+        ) from None
 
 
 def serve(done: Replayed, record: Path, dapp: Path, port: int, opened: Callable[[str, LiveMarket], None]) -> None:
