@@ -15,7 +15,7 @@ import {
   readHolding,
   readOpenOrders,
 } from "./chain";
-import { useEpoch, useMarket, useNews } from "./market";
+import { useEpoch, useMarket } from "./market";
 
 /** How many epochs the price history goes back: a day of quarter hours. */
 export const HISTORY = 96;
@@ -186,9 +186,4 @@ export function useStatement(
       }
     },
   });
-}
-
-/** The newest block's time, or null until the first news. */
-export function useChainTime(): number | null {
-  return useNews()?.timestamp ?? null;
 }
