@@ -9,12 +9,13 @@ MAKEFLAGS += -j2
 
 STEPS ?= 60000
 
-.PHONY: help run test check bench-gas bench-throughput bench-api notebook mutants machine chaos setup compile devnet lock clean
+.PHONY: help run test check dapp dapp-build bench-gas bench-throughput bench-api notebook mutants machine chaos setup compile devnet lock clean
 
 STAMPS := .cache/stamps
 PY := .venv/bin/python
 PIP := -m pip --disable-pip-version-check --no-input -q install --no-deps --no-compile --require-hashes
 # Folders are listed too: their time changes when a file comes or goes.
+DAPP := $(shell find dapp -path dapp/dist -prune -o -type f -print 2>/dev/null)
 SOURCES := $(shell find contracts tests/solidity -name '.*' -prune -o \( -type d -o -name '*.sol' \) -print 2>/dev/null)
 
 help: ## show this list
@@ -22,10 +23,15 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 	@echo 'Arguments go in ARGS:  make run ARGS="--days 2"   make test ARGS="-k clearing"   make devnet ARGS="--port 8546"'
 
-run: $(STAMPS)/setup $(STAMPS)/compile ## set up what is missing, then replay a community's days through the real market
+run: $(STAMPS)/setup $(STAMPS)/compile $(STAMPS)/dapp ## set up what is missing, replay a community's days through the real market, then serve the dapp
 	@.venv/bin/busbar replay $(ARGS)
 
-test: $(STAMPS)/setup $(STAMPS)/compile ## set up what is missing, then run the tests
+dapp: $(STAMPS)/node ## the dapp with hot reload, over the market that `make run` serves in another terminal
+	@cd dapp && exec ../node_modules/.bin/vite --config vite.config.mts $(ARGS)
+
+dapp-build: $(STAMPS)/dapp ## build the dapp into dapp/dist
+
+test: $(STAMPS)/setup $(STAMPS)/compile $(STAMPS)/dapp ## set up what is missing, then run the tests
 	@.venv/bin/pytest -p no:ape_test $(ARGS)
 
 check: $(STAMPS)/setup $(STAMPS)/compile $(STAMPS)/check ## format, lint, types, slither and proofs
@@ -63,7 +69,7 @@ devnet: $(STAMPS)/setup ## start a chain at http://127.0.0.1:8545, stopped by Ct
 	@exec $(PY) scripts/devnet.py $(ARGS)
 
 clean: ## remove everything made here; `make setup` brings it back
-	rm -rf .venv .venv-check node_modules .cache .build contracts/.cache busbar/abi/*.json *.egg-info
+	rm -rf .venv .venv-check node_modules .cache .build dapp/dist contracts/.cache busbar/abi/*.json *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis crytic-export
 
 # ---- set-up -------------------------------------------------------------------------------------------------------
@@ -80,7 +86,7 @@ $(STAMPS)/venv: requirements-build.txt $(STAMPS)/preflight
 	@touch $@
 
 $(STAMPS)/node: package-lock.json package.json .npmrc $(STAMPS)/preflight
-	@echo "[2/4] Node packages into node_modules: chain, compiler, OpenZeppelin"
+	@echo "[2/4] Node packages into node_modules: chain, compiler, OpenZeppelin, dapp"
 	@npm ci --no-audit --no-fund --ignore-scripts --loglevel=error > /dev/null
 	@touch $@
 
@@ -99,6 +105,11 @@ $(STAMPS)/compile: $(STAMPS)/venv $(STAMPS)/node $(SOURCES) ape-config.yaml scri
 	@echo "[4/4] Contracts into busbar/abi"
 	@PYTHONPATH=. $(PY) scripts/setup_env.py compiler
 	@PYTHONPATH=. $(PY) scripts/export_abi.py
+	@touch $@
+
+$(STAMPS)/dapp: $(STAMPS)/node $(DAPP)
+	@echo "[dapp] The dapp into dapp/dist"
+	@cd dapp && ../node_modules/.bin/vite build --config vite.config.mts --logLevel warn
 	@touch $@
 
 $(STAMPS)/check: requirements-check.txt requirements-build.txt $(STAMPS)/preflight

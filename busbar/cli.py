@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --h
     from busbar.chain import Chain, Outcome, Signer
     from busbar.meter_keys import Curve
     from busbar.outbox import Outbox
+    from busbar.replay import Replayed
     from busbar.settings import Settings
 
 app = typer.Typer(
@@ -68,11 +69,12 @@ def replay(
     epoch_seconds: Annotated[int | None, typer.Option(min=1, help="Length of an epoch; moves the dates.")] = None,
     real_time: Annotated[bool, typer.Option("--real-time", help="A block every 2 s, dates moved to now.")] = False,
     plan: Plan = "residential-1.2",
+    leave: Annotated[bool, typer.Option("--exit", help="End after the report; so it does without a terminal.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the dapp afterwards.")] = 8000,
 ) -> None:
-    """Replays a community's days through a market on a chain of its own, and writes a report."""
+    """Replays a community's days through a market on a chain of its own, writes a report, and serves the dapp."""
     from busbar.display import LiveDisplay
-    from busbar.replay import ReplaySettings
-    from busbar.replay import replay as run_replay
+    from busbar.replay import ReplaySettings, replayed
     from busbar.report import print_summary, write_report
 
     logs.configure()
@@ -81,14 +83,44 @@ def replay(
     name = f"{first or path.stem}{f'+{days - 1}' if days > 1 else ''}"
     folder = out or Path("out") / name
     console = Console()
+    stays = console.is_terminal and not leave
+    if stays:
+        _require_ready(port)
     settings = ReplaySettings(path, first, days, seed, folder, epoch_seconds, real_time, plan)
-    with LiveDisplay(console) as display:
-        result = run_replay(settings, display)
-        display.stage("writing the report")
-        files = write_report(result, folder)
-    print_summary(result, console, files.html)
-    if not all(check.ok for check in result.audit):
-        raise errors.BusbarError(f"the audit failed: see {files.html}")
+    with ExitStack() as chain_runs:
+        with LiveDisplay(console) as display:
+            done = chain_runs.enter_context(replayed(settings, display))
+            display.stage("writing the report")
+            files = write_report(done.run, folder)
+        print_summary(done.run, console, files.html)
+        if not all(check.ok for check in done.run.audit):
+            raise errors.BusbarError(f"the audit failed: see {files.html}")
+        if stays:
+            _go_on(done, folder, port, console)
+
+
+def _require_ready(port: int) -> None:
+    from busbar import live
+
+    live.require_ready(tools.dapp_folder(), port)
+
+
+def _go_on(done: "Replayed", folder: Path, port: int, console: Console) -> None:
+    """Serves the dapp over the replayed market until Ctrl-C."""
+    from busbar import live
+
+    def opened(url: str, market: live.LiveMarket) -> None:
+        key = market.guest.account.key.hex().removeprefix("0x")
+        console.print(
+            f"\nThe market goes on, an epoch a minute: [bold]{url}[/bold]  (Ctrl-C ends it)\n"
+            f"Guest with a roof and baht, for your wallet: {market.guest.address}\n"
+            f"its published key, worth nothing:            0x{key}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    logs.configure(level="warning")
+    live.serve(done, folder / "deployment.json", tools.dapp_folder(), port, opened)
 
 
 @app.command()

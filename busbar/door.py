@@ -16,6 +16,9 @@ from busbar import errors
 GROUP = 500
 """Most entries that share one look at the chain and one write to the disk."""
 
+STOP_S = 2
+"""Longest wait for answers under way when a server is stopped."""
+
 MOST_CONNECTIONS = 1_000
 """Connections at a time; more are answered 503 at once."""
 
@@ -98,8 +101,14 @@ def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:
         OSError: The port is somebody else's.
     """
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # Streams of events never end by themselves: they are not waited for longer than this.
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, limit_concurrency=MOST_CONNECTIONS
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=STOP_S,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)

@@ -84,6 +84,14 @@ class ReadingSource(Protocol):
         """Readings of a meter whose interval ends after `interval_end` and not after `now`, oldest first."""
 
 
+class SigningSource(ReadingSource, Protocol):
+    """A source that holds the keys of its meters."""
+
+    @property
+    def keys(self) -> Mapping[str, MeterKey]:
+        """Each meter's private key, which in the field never leaves the meter."""
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatedMeters:
     """Meters of a replayed community: their readings, and the keys that sign them.
@@ -155,7 +163,7 @@ class Gateway:
     """
 
     def __init__(
-        self, chain: Chain, signer: Signer, source: SimulatedMeters = NO_METERS, outbox: Outbox | None = None
+        self, chain: Chain, signer: Signer, source: SigningSource = NO_METERS, outbox: Outbox | None = None
     ) -> None:
         self.chain = chain
         self.signer = signer

@@ -144,6 +144,9 @@ def api(
             envvar="BUSBAR_GATEWAY_URL", help="Address of the `busbar meters` that signed readings are handed to."
         ),
     ] = None,
+    dapp: Annotated[
+        Path | None, typer.Option("--dapp", help="Folder of the built dapp, dapp/dist, to serve at /.")
+    ] = None,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
@@ -154,6 +157,7 @@ def api(
 
     from busbar.api.app import create_app
     from busbar.api.context import Settings
+    from busbar.door import STOP_S
 
     try:
         parse(rate or "1/second")
@@ -171,8 +175,41 @@ def api(
             plan,
             relay_url=relay,
             gateway_url=gateway,
+            dapp=dapp,
         )
-        uvicorn.run(create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False)
+        uvicorn.run(
+            create_app(settings),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+        )
+
+
+@app.command()
+def dapp(
+    out: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    rpc_url: Annotated[str, typer.Option("--rpc-url", help="Address of a node as wallets reach it.")],
+    api_url: Annotated[
+        str | None, typer.Option("--api-url", help="Address of an API, such as https://api.example/api/v1.")
+    ] = None,
+    network: Network = None,
+    url: Url = None,
+    record: RecordFile = None,
+) -> None:
+    """Writes the dapp as files to be hosted anywhere; without an API it works with the chain alone, reduced."""
+    import json
+    import shutil
+
+    from busbar.api.dapp import description, require_built
+
+    built = require_built(tools.dapp_folder())
+    told = description(_chain(network, url, record), api=api_url, rpc_url=rpc_url, relay=api_url is not None)
+    shutil.copytree(built, out, dirs_exist_ok=True)
+    (out / "deployment.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"{out}: for chain {told['chainId']}, {'with' if api_url else 'without'} an API")
 
 
 @app.command()

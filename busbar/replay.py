@@ -11,6 +11,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -126,11 +127,36 @@ class _Replay:
     """Orders entered, by epoch."""
 
 
-def replay(settings: ReplaySettings, watch: Watcher) -> Run:
-    """Replays a community's days through a market of their own, and audits them.
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A replay that has come to its end, with its chain still running.
 
-    Returns:
-        Everything found out. A failed audit check is reported in it, not raised.
+    Attributes:
+        run: Everything found out. A failed audit check is reported in it, not raised.
+        devnet: The chain.
+        chain: Its market.
+        community: Whose days they were.
+        parameters: Who holds which role.
+        enrolment: Who takes part, and when what was replayed.
+    """
+
+    run: Run
+    devnet: Devnet
+    chain: Chain
+    community: Community
+    parameters: Parameters
+    enrolment: Enrolment
+
+
+def replay(settings: ReplaySettings, watch: Watcher) -> Run:
+    """As `replayed`, when nobody goes on with the chain."""
+    with replayed(settings, watch) as done:
+        return done.run
+
+
+@contextmanager
+def replayed(settings: ReplaySettings, watch: Watcher) -> Iterator[Replayed]:
+    """Replays a community's days through a market of their own, and audits them; the chain runs until the block ends.
 
     Raises:
         CommunityError: The data is malformed; nothing was started.
@@ -174,7 +200,8 @@ def replay(settings: ReplaySettings, watch: Watcher) -> Run:
         else:
             _conduct(work)
         watch.stage("auditing")
-        return _collect(work, started_at, began)
+        run = _collect(work, started_at, began)
+        yield Replayed(run, devnet, chain, community, parameters, enrolment)
 
 
 def _prepare(work: _Replay) -> None:

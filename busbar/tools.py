@@ -49,6 +49,11 @@ def cast_binary() -> Path:
     return _foundry("cast")
 
 
+def dapp_folder() -> Path:
+    """Where `make dapp-build` puts the built dapp."""
+    return project_root() / "dapp" / "dist"
+
+
 def node_binary() -> Path:
     """Node, which runs the Solidity compiler.
 

@@ -69,11 +69,17 @@ halmos() {
     ! grep -q '^0 proofs' "$log/halmos.note"
 }
 
+# The dapp's own tools, from its folder; its generated files are as the tools that wrote them left them.
+in_dapp() { (cd dapp && "../node_modules/.bin/$@"); }
+
 step ruff-format .venv/bin/ruff format --check --quiet .
 step ruff .venv/bin/ruff check --quiet .
 step mypy .venv/bin/mypy --strict --no-error-summary busbar scripts bench
 step prettier prettier
 step solhint solhint
+step dapp-types in_dapp tsc --noEmit
+step dapp-lint in_dapp eslint --max-warnings 0 .
+step dapp-format in_dapp prettier --check --log-level warn --ignore-path .prettierignore .
 step forge-build forge_build
 step slither slither
 step halmos halmos

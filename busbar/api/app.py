@@ -15,6 +15,8 @@ from busbar.api import (
     accounts,
     blocks,
     cancels,
+    community,
+    dapp,
     energy,
     errands,
     grid,
@@ -64,9 +66,11 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.watch = streams.Watch(settings)
+    modules = (energy, relayed, accounts, blocks, metered, cancels, typed_data, errands, grid, community, oracle, streams)
     # In the order in which requests are matched: what is asked most comes first.
-    for module in (energy, relayed, accounts, blocks, metered, cancels, typed_data, errands, grid, oracle, streams):
+    for module in modules:
         app.include_router(module.router, prefix=PREFIX)
+    dapp.install(app, settings)
     problems.install(app)
     app.add_middleware(Answers, settings=settings)
     if settings.cors_origins:

@@ -52,6 +52,8 @@ class Settings:
         stream_seconds: Longest life of a stream of events; clients come back by themselves.
         relay_url: Address of a `busbar relay` that signed orders are handed to; none are taken without.
         gateway_url: Address of the door of a `busbar meters` that signed readings are handed to; likewise.
+        dapp: Folder of the built dapp, served at `/`; None for the API alone.
+        pace: Seconds of the chain in a second of the wall clock; not 1 only where a market is shown in fast motion.
     """
 
     engine: Engine
@@ -63,6 +65,8 @@ class Settings:
     stream_seconds: float = 3600
     relay_url: str | None = None
     gateway_url: str | None = None
+    dapp: Path | None = None
+    pace: int = 1
 
     @cached_property
     def market(self) -> tuple[Calendar, Money]:

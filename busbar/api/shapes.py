@@ -258,6 +258,61 @@ class Stats(Shape):
     block: int
 
 
+class EnergyRow(Shape):
+    """Metered energy of an epoch, hour or day. `covered_wh` of the import was covered by GRID, bought or one's own."""
+
+    key: str = Field(description="Epoch, or start of the hour or day (Bangkok) as ISO 8601")
+    import_wh: int
+    export_wh: int
+    covered_wh: int
+
+
+class MeteredEnergy(Shape):
+    """What all meters counted in a range of epochs."""
+
+    by: str
+    first_epoch: int
+    last_epoch: int
+    items: list[EnergyRow]
+    block: int
+
+
+class TariffStep(Shape):
+    """Prices of the grid from an epoch on, before VAT; the ticks are rounded so that no trade inside them is a loss."""
+
+    epoch: int
+    start: int
+    retail_uthb_per_kwh: int = Field(description="Energy charge and Ft, micro-THB per kWh")
+    buyback_uthb_per_kwh: int = Field(description="What the utility pays for surplus, micro-THB per kWh")
+    retail_tick: int
+    buyback_tick: int
+
+
+class TariffSteps(Shape):
+    """How the grid's prices change in a range of epochs."""
+
+    plan: str
+    items: list[TariffStep]
+    block: int
+
+
+class Flow(Shape):
+    """Energy from a seller to a buyer, as attributed."""
+
+    seller: str
+    buyer: str
+    energy_wh: int
+
+
+class Flows(Shape):
+    """Who supplied whom in a range of epochs."""
+
+    first_epoch: int
+    last_epoch: int
+    items: list[Flow]
+    block: int
+
+
 class ZoneShape(Shape):
     """A zone."""
 

@@ -35,6 +35,7 @@ LAYERS = (
     {"door"},
     {"client", "relay_api", "meters_api", "headend"},
     {"relayed"},
+    {"live"},  # conducts the services behind the API
     {"office"},
     {"cli"},
 )

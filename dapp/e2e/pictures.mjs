@@ -1,0 +1,70 @@
+// Takes the pictures of docs/dapp.md from the market that `make run` serves, as its guest, a household (H06) and a distributor.
+//
+// Usage: node dapp/e2e/pictures.mjs [URL] [FOLDER]   (http://127.0.0.1:8000 and docs/images)
+
+import { join } from "node:path";
+import { connect, launch, pageWithWallet } from "./browser.mjs";
+
+const [url = "http://127.0.0.1:8000", folder = "docs/images"] = process.argv.slice(2);
+const GUEST = 9;
+const DISTRIBUTOR = 1;
+const HOUSEHOLD = 22;
+
+const browser = await launch();
+const save = (page, name) => page.screenshot({ path: join(folder, `dapp-${name}.png`) });
+const dialog = (page) => page.getByRole("dialog");
+const sign = async (page) => {
+  await dialog(page).getByRole("button", { name: "Sign in your wallet" }).click();
+  await dialog(page).waitFor({ state: "hidden" });
+};
+const go = async (page, path) => {
+  await page.goto(`${url}/#/${path}`);
+  await page.waitForTimeout(2_500);
+};
+
+const { page } = await pageWithWallet(browser, { url, index: GUEST, width: 1200, height: 860 });
+await go(page, "energy");
+await connect(page);
+await page.getByRole("button", { name: "Deposit", exact: true }).click();
+await dialog(page).getByLabel("Amount").fill("100");
+await page.waitForTimeout(500);
+await save(page, "deposit");
+await dialog(page).getByRole("button", { name: "Deposit" }).click();
+await sign(page);
+await go(page, "market");
+await page.getByLabel("Energy", { exact: true }).fill("2");
+await page.getByRole("button", { name: "Place order", exact: true }).click();
+await page.waitForTimeout(800);
+await save(page, "sign");
+await sign(page);
+await page.getByTestId("open-orders").waitFor();
+await page
+  .getByRole("alert")
+  .first()
+  .waitFor({ state: "hidden", timeout: 8_000 })
+  .catch(() => undefined);
+await save(page, "market");
+await go(page, "community");
+await save(page, "community");
+const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
+await go(page, `explorer/epoch/${last.epoch}`);
+await save(page, "explorer");
+
+const home = await pageWithWallet(browser, { url, index: HOUSEHOLD, width: 1200, height: 1010 });
+await go(home.page, "energy");
+await connect(home.page);
+await home.page.waitForTimeout(4_000);
+await save(home.page, "energy");
+
+const phone = await pageWithWallet(browser, { url, index: GUEST, width: 360, height: 740, dark: true, language: "th" });
+await go(phone.page, "market");
+await save(phone.page, "phone");
+
+const desk = await pageWithWallet(browser, { url, index: DISTRIBUTOR, width: 1200, height: 640 });
+await go(desk.page, "admin");
+await connect(desk.page);
+await desk.page.getByRole("tab", { name: "Participants" }).click();
+await desk.page.waitForTimeout(2_000);
+await save(desk.page, "admin");
+
+await browser.close();

@@ -1,0 +1,386 @@
+// Uses the dapp as people do, in Chromium with a wallet that really signs, against a running market; prints as JSON what
+// came of each scenario. What only the market's operator can do, such as time passing, is asked of CONTROL.
+//
+// Usage: node dapp/e2e/tour.mjs URL CONTROL FOLDER [PART]   (run by tests/services/test_dapp.py; FOLDER for screenshots;
+// PART: only scenarios whose name has it)
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { createPublicClient, http } from "viem";
+import { connect, launch, pageWithWallet } from "./browser.mjs";
+
+const [url, control, folder, part = ""] = process.argv.slice(2);
+const GUEST = 9;
+const DISTRIBUTOR = 1;
+const NEWCOMER = 60;
+const PATIENCE_MS = 30_000;
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+const browser = await launch();
+const outcomes = {};
+const told = {};
+
+const ask = async (what) => {
+  const answer = await fetch(`${control}/${what}`, { method: "POST" });
+  assert.equal(answer.status, 200, what);
+};
+
+async function scenario(name, options, act) {
+  if (!name.includes(part)) return;
+  const opened = await pageWithWallet(browser, { url, index: GUEST, ...options });
+  opened.page.setDefaultTimeout(PATIENCE_MS);
+  try {
+    await act(opened);
+    outcomes[name] = "ok";
+  } catch (problem) {
+    outcomes[name] = `${problem.message}\nseen: ${JSON.stringify(opened.seen)}`.slice(0, 2_000);
+    await opened.page.screenshot({ path: join(folder, `failed-${name}.png`) });
+  } finally {
+    await opened.context.close();
+  }
+}
+
+const go = (page, path) => page.goto(`${url}/#/${path}`);
+const accountOf = ({ account: { address } }) => `Account ${address.slice(0, 6)}…${address.slice(-4)}`;
+const shown = (locator) => locator.waitFor({ state: "visible" });
+const press = (page, name) => page.getByRole("button", { name, exact: true }).click();
+const dialog = (page) => page.getByRole("dialog");
+const sign = (page, name = "Sign in your wallet") => dialog(page).getByRole("button", { name }).click();
+
+/** Fills the ticket in and goes as far as the dialog before the wallet. */
+async function fillTicket(page, { side = "Buy", kwh, limit }) {
+  await page.getByRole("region", { name: "New order" }).getByText(side, { exact: true }).click();
+  await page.getByLabel("Energy", { exact: true }).fill(kwh);
+  await page.getByLabel(side === "Buy" ? "At most" : "At least").fill(limit);
+}
+
+async function order(page, wanted) {
+  await fillTicket(page, wanted);
+  await press(page, "Place order");
+  await sign(page);
+}
+
+mkdirSync(folder, { recursive: true });
+
+await scenario("first visit", {}, async ({ page, seen }) => {
+  const scripts = [];
+  page.on("response", async (answer) => {
+    if (answer.url().endsWith(".js")) scripts.push(answer.request().sizes());
+  });
+  await go(page, "");
+  await shown(page.getByRole("heading", { name: "Open book" }));
+  await shown(page.locator(".chart canvas").first());
+  await shown(page.getByText("Connect a wallet to trade"));
+  await shown(page.getByRole("timer"));
+  await shown(page.getByTestId("last-epochs").locator("tbody tr").first());
+  told.scriptBytes = (await Promise.all(scripts)).reduce((sum, { responseBodySize }) => sum + responseBodySize, 0);
+  told.scripts = scripts.length;
+  assert.deepEqual(seen, { errors: [], outside: [] });
+});
+
+await scenario("keyboard alone", {}, async ({ page }) => {
+  await go(page, "market");
+  await shown(page.getByRole("heading", { name: "Open book" }));
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Skip to the content");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate(() => document.activeElement?.id), "content");
+  const market = page.getByRole("link", { name: "Explorer" });
+  await market.focus();
+  await page.keyboard.press("Enter");
+  await shown(page.getByRole("tab", { name: "Epochs" }));
+});
+
+await scenario("connect", {}, async ({ page, wallet }) => {
+  await go(page, "market");
+  await connect(page);
+  await shown(page.getByRole("button", { name: accountOf(wallet) }));
+  await shown(page.getByText("You have no open orders in this epoch."));
+  await page.reload();
+  await shown(page.getByRole("button", { name: accountOf(wallet) }));
+});
+
+await scenario("wrong network", { elsewhere: true }, async ({ page, wallet }) => {
+  await go(page, "market");
+  await connect(page);
+  await shown(page.getByRole("button", { name: accountOf(wallet) }));
+  assert.equal(wallet.chainId, "0x7a69");
+  const [added] = wallet.added;
+  assert.equal(added.chainId, "0x7a69");
+  assert.deepEqual(added.rpcUrls, [`${url}/rpc`]);
+});
+
+await scenario("network changed meanwhile", {}, async ({ page, wallet }) => {
+  await go(page, "market");
+  await connect(page);
+  await shown(page.getByText("You have no open orders in this epoch."));
+  wallet.knows.add("0x1");
+  await page.evaluate(() => window.busbarTestGo("0x1"));
+  await shown(page.getByText("Your wallet is on another network"));
+  await press(page, "Switch to Busbar devnet");
+  await page.getByText("Your wallet is on another network").waitFor({ state: "hidden" });
+  assert.equal(wallet.chainId, "0x7a69");
+});
+
+await scenario("deposit with permit", {}, async ({ page, wallet }) => {
+  await go(page, "energy");
+  await connect(page);
+  await press(page, "Deposit");
+  await dialog(page).getByLabel("Amount").fill("200");
+  await dialog(page).getByRole("button", { name: "Deposit" }).click();
+  await shown(dialog(page).getByText("Allow the market to take 200.00 THB from your wallet, once"));
+  await sign(page);
+  await shown(page.getByText("200.00 THB is in your account"));
+  await shown(page.getByTestId("balance").getByText("200.00", { exact: false }).first());
+  assert.deepEqual(
+    wallet.asked.filter((method) => ["eth_signTypedData_v4", "eth_sendTransaction"].includes(method)),
+    ["eth_signTypedData_v4", "eth_sendTransaction"],
+  );
+});
+
+await scenario("signature rejected", {}, async ({ page, wallet }) => {
+  await go(page, "market");
+  await connect(page);
+  await fillTicket(page, { kwh: "0.3", limit: "2.50" });
+  await press(page, "Place order");
+  wallet.declines = 1;
+  await sign(page);
+  await shown(page.getByText("You declined in your wallet. Nothing was sent."));
+  await dialog(page).getByRole("button", { name: "Cancel" }).click();
+  await shown(page.getByText("You have no open orders in this epoch."));
+});
+
+await scenario("order, seen in the book, filled when the epoch clears", {}, async ({ page, wallet }) => {
+  await ask("next-epoch");
+  await go(page, "market");
+  await connect(page);
+  await fillTicket(page, { kwh: "0.4", limit: "4.31" });
+  await shown(page.getByText(/You would get 0.400 kWh for \d+\.\d\d THB/));
+  await press(page, "Place order");
+  await shown(dialog(page).getByText("Buy 0.400 kWh for at most 4.31 THB/kWh"));
+  await sign(page);
+  await shown(page.getByText("Your order is in the market"));
+  await shown(page.getByTestId("open-orders").getByText("0.400 kWh"));
+  assert.ok(!wallet.asked.includes("eth_sendTransaction"));
+  const book = await (await fetch(`${url}/api/v1/energy/book`)).json();
+  assert.ok(book.bids.some(({ tick, energy_wh }) => tick === 431 && energy_wh >= 400));
+  await ask("next-epoch");
+  await shown(page.getByTestId("past-orders").getByText("filled", { exact: true }).first());
+  await shown(
+    page
+      .getByTestId("past-orders")
+      .getByText(/0\.400 kWh · \d\.\d\d/)
+      .first(),
+  );
+});
+
+await scenario("cancel", {}, async ({ page, wallet }) => {
+  await ask("next-epoch");
+  await go(page, "market");
+  await connect(page);
+  await order(page, { kwh: "0.2", limit: "2.30" });
+  await page.getByRole("button", { name: "Take back: Buy 0.200 kWh for at most 2.30 THB/kWh" }).click();
+  await sign(page);
+  await shown(page.getByText("Your order was taken back"));
+  await shown(page.getByText("You have no open orders in this epoch."));
+  await shown(page.getByTestId("past-orders").getByText("taken back").first());
+  assert.ok(wallet.asked.includes("eth_sendTransaction"));
+});
+
+await scenario("withdraw", {}, async ({ page }) => {
+  await go(page, "energy");
+  await connect(page);
+  await press(page, "Withdraw");
+  await dialog(page).getByLabel("Amount").fill("50");
+  await dialog(page).getByRole("button", { name: "Withdraw" }).click();
+  await sign(page);
+  await shown(page.getByText("50.00 THB is in your wallet"));
+  await shown(page.getByTestId("balance").getByText(/350\.00 in your wallet/));
+});
+
+await scenario("not enough balance", {}, async ({ page }) => {
+  await go(page, "market");
+  await connect(page);
+  await fillTicket(page, { kwh: "900", limit: "4.00" });
+  await shown(page.getByText("You do not have so much free money. Deposit some, or order less."));
+  assert.ok(await page.getByRole("button", { name: "Place order" }).isDisabled());
+  await press(page, "Deposit");
+  await dialog(page).getByLabel("Amount").fill("100000");
+  await shown(dialog(page).getByText("There is not so much."));
+});
+
+await scenario("trade traced back to its reading", {}, async ({ page }) => {
+  await go(page, "explorer");
+  await page.getByRole("tab", { name: "Trades" }).click();
+  await page.locator("tr", { hasText: "Sell" }).first().getByRole("button", { name: "Trace back" }).click();
+  await shown(page.getByTestId("trace").getByText(/Meter \S+ signed .* kWh fed in/));
+  await page.getByTestId("trace").locator("a").first().click();
+  await shown(page.getByText("Metering.ReadingAccepted").first());
+});
+
+await scenario("relay down", {}, async ({ page, wallet }) => {
+  await ask("next-epoch");
+  await ask("stop-relay");
+  await go(page, "market");
+  await connect(page);
+  await order(page, { kwh: "0.1", limit: "2.31" });
+  await shown(page.getByText("The relay, which enters orders for free, is away"));
+  await sign(page, "Send it myself");
+  await shown(page.getByTestId("open-orders").getByText("0.100 kWh"));
+  assert.ok(wallet.asked.includes("eth_sendTransaction"));
+  await ask("start-relay");
+});
+
+await scenario("without an API", {}, async ({ page, context }) => {
+  await ask("next-epoch");
+  const file = await (await fetch(`${url}/deployment.json`)).json();
+  await context.route("**/deployment.json", (route) => route.fulfill({ json: { ...file, api: null } }));
+  const asked = [];
+  page.on("request", (request) => asked.push(request.url()));
+  await go(page, "market");
+  await shown(page.getByText("This page works with the chain alone."));
+  await connect(page);
+  await order(page, { kwh: "0.1", limit: "2.32" });
+  await shown(page.getByTestId("open-orders").getByText("0.100 kWh"));
+  await shown(page.locator(".chart canvas").first());
+  assert.deepEqual(
+    asked.filter((address) => address.includes("/api/")),
+    [],
+  );
+});
+
+await scenario("admin registers a participant and a meter", { index: DISTRIBUTOR }, async ({ page }) => {
+  const newcomer = (await pageWithWallet(browser, { url, index: NEWCOMER })).wallet.account.address;
+  await go(page, "admin");
+  await connect(page);
+  await shown(page.getByTestId("role").getByText("distributor"));
+  await page.getByRole("tab", { name: "Participants" }).click();
+  await page.getByLabel("Address").fill(newcomer);
+  await press(page, "Register a participant");
+  await sign(page);
+  await shown(page.getByText("The participant is registered"));
+  // Registered twice is refused by the contract, in words.
+  await press(page, "Register a participant");
+  await sign(page);
+  await shown(page.getByText("This account is a participant already. There is nothing left to do."));
+  await dialog(page).getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("tab", { name: "Meters" }).click();
+  await page.getByText("Assign a meter").first().click();
+  await page.getByLabel("Meter id").fill("NEW1");
+  await page.getByLabel("Account", { exact: true }).fill(newcomer);
+  await page.getByLabel("Address of its key").fill("0x00000000000000000000000000000000000000A1");
+  await press(page, "Assign a meter");
+  await sign(page);
+  await shown(page.getByText("The meter is assigned"));
+  await ask("next-epoch");
+  await shown(page.getByTestId("meters").getByText("NEW1"));
+});
+
+await scenario("regulator pauses and resumes", { index: 0 }, async ({ page }) => {
+  await go(page, "admin");
+  await connect(page);
+  await press(page, "Pause trading");
+  await sign(page);
+  await shown(page.getByText("Trading is paused").first());
+  await go(page, "market");
+  await shown(page.getByText("The regulator has paused this zone"));
+  await go(page, "admin");
+  await press(page, "Resume trading");
+  await sign(page);
+  await shown(page.getByText("Trading goes on").first());
+});
+
+const serious = [];
+for (const dark of [false, true])
+  for (const language of ["en", "th"])
+    for (const width of language === "th" && dark ? [360] : language === "en" && !dark ? [1280, 360] : [1280]) {
+      const name = `screens ${dark ? "dark" : "light"} ${language} ${width}`;
+      await scenario(
+        name,
+        { dark, language, width, height: width === 360 ? 740 : 900, connected: false },
+        async (opened) => {
+          const { page } = opened;
+          await go(page, "market");
+          await connect(page);
+          for (const path of ["market", "energy", "community", "explorer", "explorer/epoch/LAST", "admin"]) {
+            const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
+            await go(page, path.replace("LAST", last.epoch));
+            await page.locator("main .card").first().waitFor();
+            await page.locator("main [class*=Skeleton]").first().waitFor({ state: "detached" });
+            // Charts draw when their box has its size, one frame later.
+            await page.waitForTimeout(400);
+            const file = `${path.replaceAll("/", "-").toLowerCase()}-${dark ? "dark" : "light"}-${language}-${width}.png`;
+            await page.screenshot({ path: join(folder, file), fullPage: true });
+            const over = await page.evaluate(
+              () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+            );
+            assert.equal(over, 0, `${path} is ${over} px too wide`);
+            // Faults depend on theme and width, hardly on the language.
+            if (language === "th" && width !== 360) continue;
+            await page.evaluate(AXE);
+            const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+            for (const { id, impact, nodes } of violations)
+              if (["serious", "critical"].includes(impact))
+                serious.push(
+                  `${file}: ${id}: ${nodes[0].html.slice(0, 160)}: ${nodes[0].failureSummary.slice(0, 300)}`,
+                );
+          }
+          assert.deepEqual(opened.seen.errors, []);
+        },
+      );
+    }
+told.serious = serious;
+
+await scenario("suspended account", { index: DISTRIBUTOR }, async ({ page }) => {
+  const guest = await pageWithWallet(browser, { url, index: GUEST });
+  const address = guest.wallet.account.address;
+  await go(page, "admin");
+  await connect(page);
+  await page.getByRole("tab", { name: "Participants" }).click();
+  await page.getByRole("button", { name: `Suspend: ${address}` }).click();
+  await sign(page);
+  await shown(page.getByText("The participant is suspended"));
+  await go(guest.page, "market");
+  await connect(guest.page);
+  await shown(guest.page.getByText("This account is suspended"));
+  assert.ok(await guest.page.getByRole("button", { name: "Place order" }).isDisabled());
+});
+
+await scenario("no news: what is shown is the chain's, and said to be old", {}, async ({ page }) => {
+  await ask("next-epoch");
+  await go(page, "market");
+  await shown(page.getByTestId("price"));
+  await ask("freeze");
+  const node = createPublicClient({ transport: http(`${url}/rpc`) });
+  const { contracts, zone } = await (await fetch(`${url}/deployment.json`)).json();
+  const type = "tuple";
+  const components = ["price2", "lowerTick", "upperTick", "longSide", "filledWh", "offeredWh", "volumeWh"].map(
+    (name) => ({
+      name,
+      type: name.endsWith("Wh") ? "uint64" : name === "longSide" ? "uint8" : "uint16",
+    }),
+  );
+  const result = await node.readContract({
+    address: contracts.Trading,
+    abi: [
+      {
+        type: "function",
+        name: "indicativeResult",
+        stateMutability: "view",
+        inputs: [{ name: "zone", type: "uint8" }],
+        outputs: [{ name: "", type, components }],
+      },
+    ],
+    functionName: "indicativeResult",
+    args: [zone],
+  });
+  await page.waitForTimeout(2_000);
+  const price = Number((await page.getByTestId("price").textContent()).split(" ")[0]);
+  assert.equal(Math.round(price * 200), result.price2);
+  await shown(page.getByText(/No news for \d+:\d\d\. What you see may be out of date\./));
+});
+
+await browser.close();
+console.log(JSON.stringify({ outcomes, told }));

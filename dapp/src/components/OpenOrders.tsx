@@ -1,0 +1,133 @@
+/** One's open orders, each of which can be taken back, and what became of the last ones. */
+
+import { Badge, Button } from "@mantine/core";
+import { useState } from "react";
+import type { OpenOrder } from "../chain";
+import { useAccount, useOpenOrders, usePastOrders } from "../data";
+import { cancelOrder } from "../flows/placeOrder";
+import { useWords } from "../i18n";
+import { useMarket } from "../market";
+import { clock, kwh, kwhOfUwh, price } from "../units";
+import { Card, Loaded } from "./bits";
+import { type Intent, Steps } from "./Steps";
+
+export function OpenOrders() {
+  const { t, language } = useWords();
+  const market = useMarket();
+  const account = useAccount();
+  const open = useOpenOrders(account);
+  const past = usePastOrders(account);
+  const [intent, setIntent] = useState<Intent | null>(null);
+  if (!account) return null;
+  const { tickWei, genesis, epochSeconds } = market.deployment;
+  const say = ({ side, quantityWh, tick }: OpenOrder) =>
+    (side === "buy" ? t.ticket.confirmBuy : t.ticket.confirmSell)(
+      kwh(quantityWh, language),
+      price(2 * tick, tickWei, language),
+    );
+  const cancel = (order: OpenOrder) =>
+    setIntent({
+      title: t.orders.cancelConfirm,
+      done: t.orders.cancelled,
+      steps: [
+        {
+          title: say(order),
+          details: [t.orders.cancelHow],
+          fee: true,
+          act: async (tell) => {
+            tell(t.flow.signing);
+            await cancelOrder(market, order.id);
+            return undefined;
+          },
+        },
+      ],
+    });
+  const ended = past.data?.filter(({ status }) => status !== "open") ?? [];
+  return (
+    <Card title={t.orders.title}>
+      <Loaded query={open}>
+        {(orders) =>
+          orders.length === 0 ? (
+            <p className="quiet">{t.orders.none}</p>
+          ) : (
+            <ul style={{ listStyle: "none", margin: 0, padding: 0 }} data-testid="open-orders">
+              {orders.map((order) => (
+                <li
+                  key={order.id.toString()}
+                  style={{
+                    display: "flex",
+                    gap: "0.5rem",
+                    alignItems: "center",
+                    padding: "0.3rem 0",
+                  }}
+                >
+                  <SideBadge side={order.side} />
+                  <span style={{ flex: 1 }}>
+                    {kwh(order.quantityWh, language)} kWh · {price(2 * order.tick, tickWei, language)}
+                  </span>
+                  <Button
+                    size="compact-xs"
+                    variant="default"
+                    onClick={() => cancel(order)}
+                    aria-label={t.orders.cancelSay(say(order))}
+                  >
+                    {t.orders.cancel}
+                  </Button>
+                </li>
+              ))}
+            </ul>
+          )
+        }
+      </Loaded>
+      {ended.length > 0 && (
+        <>
+          <h3 className="label" style={{ margin: "1rem 0 0.25rem", fontWeight: 500 }}>
+            {t.orders.past}
+          </h3>
+          <ul style={{ listStyle: "none", margin: 0, padding: 0 }} data-testid="past-orders">
+            {ended.slice(0, 5).map((order) => (
+              <li
+                key={order.order_id}
+                style={{
+                  display: "flex",
+                  gap: "0.5rem",
+                  alignItems: "center",
+                  padding: "0.2rem 0",
+                  fontSize: "0.9rem",
+                }}
+              >
+                <span className="quiet">{clock(genesis + order.epoch * epochSeconds, language)}</span>
+                <SideBadge side={order.side} />
+                <span style={{ flex: 1 }}>
+                  {order.price2
+                    ? `${kwhOfUwh(BigInt(order.energy_uwh), language)} kWh · ${price(order.price2, tickWei, language)}`
+                    : `${kwh(order.quantity_wh, language)} kWh`}
+                </span>
+                <span className="quiet">{t.orders.status[order.status]}</span>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+      <Steps intent={intent} close={() => setIntent(null)} />
+    </Card>
+  );
+}
+
+export function SideBadge({ side }: { side: "buy" | "sell" }) {
+  const { t } = useWords();
+  return (
+    <Badge
+      variant="outline"
+      size="sm"
+      radius="sm"
+      style={{
+        color: `var(--${side === "buy" ? "demand" : "supply"})`,
+        borderColor: "currentColor",
+        flex: "none",
+      }}
+    >
+      {t.ticket[side]}
+    </Badge>
+  );
+}

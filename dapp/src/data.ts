@@ -1,0 +1,189 @@
+/** What pages show: from the API and its streams, or, where there is none, from the chain itself. */
+
+import { keepPreviousData, useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
+import { useEffect } from "react";
+import type { Address } from "viem";
+import { useConnection } from "wagmi";
+import { ApiError, type Shapes, told } from "./api";
+import {
+  type Book,
+  type Cleared,
+  type Holding,
+  type OpenOrder,
+  readBook,
+  readCleared,
+  readHolding,
+  readOpenOrders,
+} from "./chain";
+import { useEpoch, useMarket } from "./market";
+
+/** How many epochs the price history goes back: a day of quarter hours. */
+export const HISTORY = 96;
+
+/** Looks again when a block brought news, but not more often than this. */
+const LOOK_MS = 2_000;
+
+const bookOf = (shape: Shapes["BookShape"]): Book => ({
+  epoch: shape.epoch,
+  orders: shape.orders,
+  bids: shape.bids,
+  asks: shape.asks,
+  price2: shape.indicative.price2,
+  volumeWh: shape.indicative.volume_wh,
+});
+
+const clearedOf = ({ epoch, start, result }: Shapes["EpochShape"]): Cleared => ({
+  epoch,
+  start,
+  price2: result.price2,
+  volumeWh: result.volume_wh,
+});
+
+/** The open book, live. */
+export function useBook(): UseQueryResult<Book> {
+  const { api, deployment, reader } = useMarket();
+  const queries = useQueryClient();
+  useEffect(() => {
+    if (!deployment.api) return;
+    const stream = new EventSource(`${deployment.api}/streams/book?zone=${deployment.zone}`);
+    stream.addEventListener("book", (event: MessageEvent<string>) =>
+      queries.setQueryData(["book"], bookOf(JSON.parse(event.data) as Shapes["BookShape"])),
+    );
+    return () => stream.close();
+  }, [deployment, queries]);
+  return useQuery({
+    queryKey: ["book"],
+    queryFn: async () =>
+      api
+        ? bookOf(await told(api.GET("/api/v1/energy/book", { params: { query: { zone: deployment.zone } } })))
+        : readBook(reader, deployment),
+    refetchInterval: api ? false : LOOK_MS * 2,
+  });
+}
+
+/** The newest cleared epochs, newest first. */
+export function useCleared(): UseQueryResult<Cleared[]> {
+  const { api, deployment, reader } = useMarket();
+  const epoch = useEpoch();
+  return useQuery({
+    queryKey: ["cleared", epoch],
+    enabled: epoch !== null,
+    placeholderData: keepPreviousData,
+    queryFn: async () => {
+      if (!api) return readCleared(reader, deployment, epoch ?? 0, HISTORY);
+      const query = { zone: deployment.zone, limit: HISTORY };
+      return (await told(api.GET("/api/v1/energy/epochs", { params: { query } }))).items.map(clearedOf);
+    },
+    // The last epoch is cleared some blocks after its end.
+    refetchInterval: ({ state }) => ((state.data?.[0]?.epoch ?? 0) === (epoch ?? 0) - 1 ? false : LOOK_MS),
+  });
+}
+
+/** Retail and buyback in a range of epochs; nothing without an API. */
+export function useTariff(first: number | null, last: number | null): UseQueryResult<Shapes["TariffSteps"]> {
+  const { api } = useMarket();
+  return useQuery({
+    queryKey: ["tariff", first, last],
+    enabled: api !== null && first !== null && last !== null,
+    placeholderData: keepPreviousData,
+    staleTime: Infinity,
+    queryFn: async () => {
+      if (!api) throw new Error("no API");
+      const query = { first_epoch: first, last_epoch: last };
+      return told(api.GET("/api/v1/grid/tariff", { params: { query } }));
+    },
+  });
+}
+
+/** The connected account; undefined without a wallet. */
+export function useAccount(): Address | undefined {
+  return useConnection().address;
+}
+
+/** What an account has, as the chain says. */
+export function useHolding(account: Address | undefined): UseQueryResult<Holding> {
+  const { deployment, reader } = useMarket();
+  return useQuery({
+    queryKey: ["mine", "holding", account],
+    enabled: account !== undefined,
+    queryFn: () => readHolding(reader, deployment, account as Address),
+    refetchInterval: LOOK_MS,
+  });
+}
+
+/** An account's open orders, as the chain says. */
+export function useOpenOrders(account: Address | undefined): UseQueryResult<OpenOrder[]> {
+  const { deployment, reader } = useMarket();
+  const epoch = useEpoch();
+  return useQuery({
+    queryKey: ["mine", "open", account, epoch],
+    enabled: account !== undefined && epoch !== null,
+    queryFn: () => readOpenOrders(reader, deployment, account as Address, epoch ?? 0),
+    refetchInterval: LOOK_MS,
+  });
+}
+
+/** An account's orders of late, with what became of them; nothing without an API. */
+export function usePastOrders(account: Address | undefined): UseQueryResult<Shapes["OrderShape"][]> {
+  const { api } = useMarket();
+  const epoch = useEpoch();
+  return useQuery({
+    queryKey: ["mine", "past", account, epoch],
+    enabled: api !== null && account !== undefined,
+    placeholderData: keepPreviousData,
+    queryFn: async () => {
+      if (!api) throw new Error("no API");
+      const query = { account: account as Address, limit: 8 };
+      return (await told(api.GET("/api/v1/energy/orders", { params: { query } }))).items;
+    },
+    refetchInterval: LOOK_MS * 2,
+  });
+}
+
+/** The server's own standing; null without an API. It looks again every few seconds. */
+export function useStatus(): UseQueryResult<Shapes["Status"] | null> {
+  const { api } = useMarket();
+  return useQuery({
+    queryKey: ["status"],
+    queryFn: async () => (api ? told(api.GET("/api/v1/status")) : null),
+    refetchInterval: 5_000,
+  });
+}
+
+/** The market as a whole; nothing without an API. */
+export function useGrid(): UseQueryResult<Shapes["GridStatus"]> {
+  const { api } = useMarket();
+  return useQuery({
+    queryKey: ["grid"],
+    enabled: api !== null,
+    queryFn: async () => {
+      if (!api) throw new Error("no API");
+      return told(api.GET("/api/v1/grid/status"));
+    },
+    refetchInterval: 5_000,
+  });
+}
+
+/** A month's statement; null if there is none. */
+export function useStatement(
+  account: Address | undefined,
+  month: string | null,
+): UseQueryResult<Shapes["Statement"] | null> {
+  const { api } = useMarket();
+  const epoch = useEpoch();
+  return useQuery({
+    queryKey: ["statement", account, month, epoch],
+    enabled: api !== null && account !== undefined && month !== null,
+    placeholderData: keepPreviousData,
+    queryFn: async () => {
+      if (!api) throw new Error("no API");
+      const params = { path: { account: account as Address }, query: { month: month ?? "" } };
+      try {
+        return await told(api.GET("/api/v1/accounts/{account}/statement", { params }));
+      } catch (problem) {
+        if (problem instanceof ApiError && problem.status === 404) return null;
+        throw problem;
+      }
+    },
+  });
+}

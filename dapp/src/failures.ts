@@ -1,0 +1,86 @@
+/** Why something failed, as a sentence that says what to do. */
+
+import {
+  BaseError,
+  ContractFunctionRevertedError,
+  decodeErrorResult,
+  HttpRequestError,
+  type Hex,
+  TimeoutError,
+  UserRejectedRequestError,
+} from "viem";
+import { ApiError } from "./api";
+import { errorsAbi } from "./generated/errors";
+import type { Messages } from "./i18n/en";
+
+const DECLINED = 4001;
+const ALREADY_ASKED = -32002;
+
+/** Somebody said no in the wallet. */
+export function isDeclined(problem: unknown): boolean {
+  if (problem instanceof BaseError && problem.walk((cause) => cause instanceof UserRejectedRequestError)) return true;
+  return codes(problem).includes(DECLINED);
+}
+
+/** The relay is not there, or cannot answer. */
+export function isAway(problem: unknown): boolean {
+  return problem instanceof ApiError && problem.status === 503;
+}
+
+/** The sentence for a failure. */
+export function sentenceOf(problem: unknown, t: Messages): string {
+  if (isDeclined(problem)) return t.failure.declined;
+  const name = nameOf(problem);
+  const known: Record<string, string> = t.errors;
+  if (name !== null) return known[name] ?? t.failure.unknown(name);
+  if (codes(problem).includes(ALREADY_ASKED)) return t.failure.pendingRequest;
+  if (problem instanceof ApiError) {
+    if (problem.status === 429) return t.failure.busy;
+    return problem.status >= 500 ? t.failure.network : t.failure.unknown(problem.message);
+  }
+  if (problem instanceof Reverted) return t.failure.reverted;
+  if (problem instanceof BaseError) {
+    if (problem.walk((cause) => cause instanceof HttpRequestError || cause instanceof TimeoutError))
+      return t.failure.node;
+    return t.failure.unknown(problem.shortMessage);
+  }
+  // What `fetch` says when nobody answers differs from browser to browser.
+  if (problem instanceof TypeError) return t.failure.network;
+  return t.failure.unknown(problem instanceof Error ? problem.message : String(problem));
+}
+
+/** A transaction that was included and refused, though its simulation went through. */
+export class Reverted extends Error {}
+
+/** The contract's error behind a failure, by name. */
+export function nameOf(problem: unknown): string | null {
+  if (problem instanceof ApiError) return problem.error;
+  if (!(problem instanceof BaseError)) return null;
+  const revert = problem.walk((cause) => cause instanceof ContractFunctionRevertedError);
+  if (revert instanceof ContractFunctionRevertedError) {
+    if (revert.data) return revert.data.errorName;
+    if (revert.raw) return decoded(revert.raw);
+  }
+  const data = causes(problem)
+    .map((cause) => (cause as { data?: unknown }).data)
+    .find((value): value is Hex => typeof value === "string" && value.startsWith("0x") && value.length >= 10);
+  return data ? decoded(data) : null;
+}
+
+function decoded(data: Hex): string | null {
+  try {
+    return decodeErrorResult({ abi: errorsAbi, data }).errorName;
+  } catch {
+    return null;
+  }
+}
+
+function causes(problem: unknown): unknown[] {
+  const found: unknown[] = [];
+  for (let cause = problem; cause && found.length < 10; cause = (cause as { cause?: unknown }).cause) found.push(cause);
+  return found;
+}
+
+function codes(problem: unknown): unknown[] {
+  return causes(problem).map((cause) => (cause as { code?: unknown }).code);
+}

@@ -1,0 +1,96 @@
+/** The market this page stands in front of, and its news as they come. */
+
+import { createContext, useContext, useEffect, useState, useSyncExternalStore } from "react";
+import type { Config } from "wagmi";
+import type { Api } from "./api";
+import type { Reader } from "./chain";
+import type { Deployment } from "./deployment";
+
+/** The newest block: its number and time, and when this page heard of it. */
+export type News = { number: number; timestamp: number; epoch: number; heardMs: number };
+
+/** Without news for so long, what is shown may be out of date. */
+export const STALE_MS = 20_000;
+
+/** Hears of new blocks, from the API's stream or else from the node, and tells whoever listens. */
+export class Newsroom {
+  private news: News | null = null;
+  private readonly listeners = new Set<() => void>();
+
+  constructor(
+    private readonly deployment: Deployment,
+    private readonly reader: Reader,
+  ) {}
+
+  /** Listens until the function it returns is called. */
+  start(): () => void {
+    const { api, genesis, epochSeconds } = this.deployment;
+    if (api === null)
+      return this.reader.watchBlocks({
+        emitOnBegin: true,
+        onBlock: ({ number, timestamp }) => {
+          const epoch = Math.floor((Number(timestamp) - genesis) / epochSeconds);
+          this.tell({ number: Number(number), timestamp: Number(timestamp), epoch });
+        },
+      });
+    const stream = new EventSource(`${api}/streams/blocks`);
+    stream.addEventListener("block", (event: MessageEvent<string>) =>
+      this.tell(JSON.parse(event.data) as Omit<News, "heardMs">),
+    );
+    return () => stream.close();
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  readonly current = (): News | null => this.news;
+
+  private tell(news: Omit<News, "heardMs">): void {
+    this.news = { ...news, heardMs: performance.now() };
+    for (const listener of this.listeners) listener();
+  }
+}
+
+export type Market = { deployment: Deployment; api: Api | null; reader: Reader; wallets: Config; newsroom: Newsroom };
+
+export const MarketContext = createContext<Market | null>(null);
+
+/** The market of this page. */
+export function useMarket(): Market {
+  const market = useContext(MarketContext);
+  if (!market) throw new Error("no market");
+  return market;
+}
+
+/** The newest block, as news come. */
+export function useNews(): News | null {
+  const { newsroom } = useMarket();
+  return useSyncExternalStore(newsroom.subscribe, newsroom.current);
+}
+
+/** The open epoch; null until the first news. It changes once an epoch, unlike `useNews`. */
+export function useEpoch(): number | null {
+  const { newsroom } = useMarket();
+  return useSyncExternalStore(newsroom.subscribe, () => newsroom.current()?.epoch ?? null);
+}
+
+/** The time of this page in milliseconds, a few times a second. */
+export function useTicking(everyMs: number): number {
+  const [now, setNow] = useState(() => performance.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(performance.now()), everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs]);
+  return now;
+}
+
+/** Seconds of the wall clock until an epoch ends, and how much of it is over, 0 to 1. */
+export function untilEnd(news: News, nowMs: number, deployment: Deployment): { seconds: number; share: number } {
+  const { genesis, epochSeconds, pace } = deployment;
+  const chainNow = news.timestamp + (Math.max(0, nowMs - news.heardMs) / 1000) * pace;
+  const end = genesis + (news.epoch + 1) * epochSeconds;
+  const left = Math.max(0, end - chainNow);
+  return { seconds: left / pace, share: Math.min(1, 1 - left / epochSeconds) };
+}

@@ -1,0 +1,194 @@
+"""The dapp in a real browser, with a wallet that signs, against the market as `make run` serves it.
+
+One tour by dapp/e2e/tour.mjs; a test for what came of each scenario. Time and the relay are the operator's: the tour
+asks for an epoch's end, an absent relay or a chain that stands still at a small server here.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from busbar import tools
+from busbar.api.dapp import require_built
+from busbar.devnet import free_port
+from busbar.live import LiveMarket
+from busbar.replay import ReplaySettings, replayed
+from tests.communities import shipped_day
+from tests.days import Silent
+from tests.requires import needs_program
+
+ROOT = tools.project_root()
+TOUR = ROOT / "dapp" / "e2e" / "tour.mjs"
+SCREENS = ROOT / ".build" / "screens"
+TOUR_S = 280
+"""Longest time for the whole tour; a bound, not an expectation."""
+MOST_SCRIPT_BYTES = 300_000
+"""Compressed script of the first page."""
+
+SCENARIOS = (
+    "first visit",
+    "keyboard alone",
+    "connect",
+    "wrong network",
+    "network changed meanwhile",
+    "deposit with permit",
+    "signature rejected",
+    "order, seen in the book, filled when the epoch clears",
+    "cancel",
+    "withdraw",
+    "not enough balance",
+    "trade traced back to its reading",
+    "relay down",
+    "without an API",
+    "admin registers a participant and a meter",
+    "regulator pauses and resumes",
+    "screens light en 1280",
+    "screens light en 360",
+    "screens light th 1280",
+    "screens dark en 1280",
+    "screens dark th 360",
+    "suspended account",
+    "no news: what is shown is the chain's, and said to be old",
+)
+
+
+class Operator:
+    """Runs a live market whose time passes as it is told: a second a block, and whole epochs when asked."""
+
+    def __init__(self, done, folder):
+        self.market = LiveMarket(done, folder / "replay" / "deployment.json", folder)
+        self.market.pace = 1
+        self.market.prepare()
+        self.market.step()
+        self.relay_port, port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.stop_relay = self.market.open_relay(self.relay_port)
+        self.stop_api = self.market.open_api(require_built(tools.dapp_folder()), port, self.relay_port)
+        self.lock, self.over, self.frozen = threading.Lock(), threading.Event(), False
+        self.problem = None
+        self.thread = threading.Thread(target=self._run, name="market")
+        self.thread.start()
+
+    def _run(self):
+        while not self.over.wait(0.25):
+            with self.lock:
+                if not self.frozen:
+                    self._turn()
+
+    def _turn(self, timestamp=None):
+        self.market.devnet.mine(timestamp)
+        self.market.step()
+
+    def do(self, what):
+        with self.lock:
+            if what == "next-epoch":
+                chain = self.market.chain
+                epoch = chain.calendar.epoch_at(chain.head().timestamp)
+                self._turn(chain.calendar.start(epoch + 1))
+                self._turn()
+            elif what == "stop-relay":
+                self.stop_relay()
+            elif what == "start-relay":
+                self.stop_relay = self.market.open_relay(self.relay_port)
+            elif what == "freeze":
+                self.frozen = True
+            else:
+                raise ValueError(what)
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
+        self.stop_api()
+        self.stop_relay()
+        self.market.engine.dispose()
+
+
+def controlled(operator):
+    """A server that hands on what the tour asks of the operator."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            operator.do(self.path.strip("/"))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory):
+    browser, node = needs_program("chromium", apt="chromium"), needs_program("node", apt="nodejs")
+    folder = tmp_path_factory.mktemp("dapp")
+    community = shipped_day(folder / "street.csv", ("H01", "H05", "H10", "B018", "B038"))
+    with replayed(ReplaySettings(community, None, 1, 1, folder / "replay"), Silent()) as done:
+        operator = Operator(done, folder)
+        control = controlled(operator)
+        try:
+            ran = subprocess.run(
+                [node, str(TOUR), operator.url, f"http://127.0.0.1:{control.server_port}", str(SCREENS)],
+                env={**os.environ, "CHROMIUM": browser},
+                capture_output=True,
+                text=True,
+                timeout=TOUR_S,
+                check=False,
+            )
+        finally:
+            control.shutdown()
+            control.server_close()
+            operator.stop()
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_dapp__used_as_people_do__does_as_it_says(tour, scenario):
+    assert tour["outcomes"][scenario] == "ok"
+
+
+def test_dapp__every_scenario_of_the_tour__is_judged(tour):
+    assert set(tour["outcomes"]) == set(SCENARIOS)
+
+
+def test_dapp__every_page_in_both_themes__has_no_serious_fault_for_axe(tour):
+    assert tour["told"]["serious"] == []
+
+
+def test_dapp__its_first_page__is_below_300_kb_of_compressed_script(tour):
+    assert tour["told"]["scripts"] >= 2
+    assert 0 < tour["told"]["scriptBytes"] < MOST_SCRIPT_BYTES
+
+
+def test_generated_files__of_the_dapp__are_what_the_artifacts_give():
+    spec = importlib.util.spec_from_file_location("export_dapp", ROOT / "scripts" / "export_dapp.py")
+    exporter = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(exporter)
+    stale = [
+        name
+        for name, text in exporter.current().items()
+        if (exporter.TARGET / name).read_text(encoding="utf-8") != text
+    ]
+    assert stale == [], "run scripts/export_dapp.py"
+
+
+def test_logic__of_the_dapp__passes_its_own_tests():
+    node = needs_program("node", apt="nodejs")
+    done = subprocess.run(
+        [node, str(ROOT / "node_modules" / "vitest" / "vitest.mjs"), "run", "--config", "vitest.config.mts"],
+        cwd=ROOT / "dapp",
+        capture_output=True,
+        text=True,
+        timeout=TOUR_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
