@@ -22,7 +22,7 @@ from busbar.agents import Agents, Corridor, TariffClock
 from busbar.api.app import create_app
 from busbar.api.context import Settings as ApiSettings
 from busbar.api.dapp import require_built
-from busbar.chain import Call, Chain, KeySigner, Outcome, Signer
+from busbar.chain import Call, Chain, Outcome, Signer
 from busbar.community import Community, CommunityMeter, Registers
 from busbar.deployment import Record, connect
 from busbar.devnet import dev_meter_key, dev_signer, free_port

@@ -66,7 +66,20 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.watch = streams.Watch(settings)
-    modules = (energy, relayed, accounts, blocks, metered, cancels, typed_data, errands, grid, community, oracle, streams)
+    modules = (
+        energy,
+        relayed,
+        accounts,
+        blocks,
+        metered,
+        cancels,
+        typed_data,
+        errands,
+        grid,
+        community,
+        oracle,
+        streams,
+    )
     # In the order in which requests are matched: what is asked most comes first.
     for module in modules:
         app.include_router(module.router, prefix=PREFIX)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import func, select
 
 from busbar import tables
-from busbar.api.context import Configured, EpochFilter, Here, View
+from busbar.api.context import Configured, EpochFilter, Here, View, read
 from busbar.api.problems import Problem
 from busbar.api.shapes import EnergyRow, Flow, Flows, MeteredEnergy, TariffStep, TariffSteps
 from busbar.orders import Side
@@ -30,6 +30,7 @@ def _range(here: View, first_epoch: int | None, last_epoch: int | None) -> tuple
 
 
 @router.get("/grid/energy")
+@read
 def metered_energy(
     here: Here,
     by: Annotated[Literal["epoch", "hour", "day"], Query()] = "hour",
@@ -76,6 +77,7 @@ def _key(here: View, by: str, timestamp: int) -> str:
 
 
 @router.get("/grid/tariff")
+@read
 def tariff(
     here: Here, settings: Configured, first_epoch: EpochFilter = None, last_epoch: EpochFilter = None
 ) -> TariffSteps:
@@ -103,6 +105,7 @@ def tariff(
 
 
 @router.get("/energy/flows", tags=["energy"])
+@read
 def flows(here: Here, first_epoch: EpochFilter = None, last_epoch: EpochFilter = None) -> Flows:
     """Who supplied whom: each epoch's purchases shared among its sellers in proportion to what they sold.
 
