@@ -45,6 +45,11 @@ await page
   .catch(() => undefined);
 await save(page, "market");
 await go(page, "community");
+// The replayed day, which is complete.
+const { timestamp } = await (await fetch(`${url}/api/v1/status`)).json();
+const yesterday = new Date((timestamp + (7 - 24) * 3_600) * 1_000).toISOString().slice(0, 10);
+await page.getByLabel("Day").fill(yesterday);
+await page.waitForTimeout(2_500);
 await save(page, "community");
 const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
 await go(page, `explorer/epoch/${last.epoch}`);
@@ -53,7 +58,10 @@ await save(page, "explorer");
 const home = await pageWithWallet(browser, { url, index: HOUSEHOLD, width: 1200, height: 1010 });
 await go(home.page, "energy");
 await connect(home.page);
-await home.page.waitForTimeout(4_000);
+await home.page
+  .getByTestId("earned")
+  .filter({ hasNotText: /^0\.00/ })
+  .waitFor({ timeout: 240_000 });
 await save(home.page, "energy");
 
 const phone = await pageWithWallet(browser, { url, index: GUEST, width: 360, height: 740, dark: true, language: "th" });

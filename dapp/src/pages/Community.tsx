@@ -10,7 +10,7 @@ import { type Point, PriceChart } from "../components/PriceChart";
 import { useGrid, useTariff } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
-import { count, kwh, midnightBefore, percent, price, UWH_PER_WH } from "../units";
+import { count, decimal, kwh, midnightBefore, percent, UWH_PER_WH } from "../units";
 import { useEpochStart } from "./Energy";
 import { gridPrices } from "./Market";
 
@@ -18,6 +18,7 @@ const HOUR_S = 3_600;
 const DAY_S = 86_400;
 const MOST_FLOWS = 12;
 const WEI_PER_WH = 10n ** 15n;
+const WEI_PER_UWH = 10n ** 9n;
 
 /** The epochs that start on a day, given by its midnight. */
 export function epochsOf(midnight: number, genesis: number, epochSeconds: number): [number, number] {
@@ -131,8 +132,7 @@ function Shares({ energy, stats }: Found) {
     sum(({ covered_wh }) => covered_wh),
   ];
   const sold = stats.items.reduce((total, row) => total + BigInt(row.sold_uwh), 0n);
-  const weighted = stats.items.reduce((total, row) => total + BigInt(row.sold_uwh) * BigInt(row.average_price2), 0n);
-  const average = sold > 0n ? Number(weighted / sold) : 0;
+  const earnedWei = stats.items.reduce((total, row) => total + BigInt(row.earned_units), 0n) * deployment.moneyUnitWei;
   return (
     <div style={{ flex: "1 1 20rem" }}>
       <div className="label">{t.community.self}</div>
@@ -151,8 +151,8 @@ function Shares({ energy, stats }: Found) {
         <Figure name={t.community.volume} value={kwh(sold / UWH_PER_WH, language)} unit="kWh" />
         <Figure
           name={t.community.average}
-          value={average ? price(average, deployment.tickWei, language) : "–"}
-          unit={average ? t.units.perKwh : ""}
+          value={sold > 0n ? decimal(earnedWei, sold * WEI_PER_UWH, 3) : "–"}
+          unit={sold > 0n ? t.units.perKwh : ""}
         />
       </div>
     </div>
