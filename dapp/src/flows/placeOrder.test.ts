@@ -10,7 +10,7 @@ const MESSAGE = {
   nonce: 7,
   firstEpoch: 4,
   lastEpoch: 5,
-  orders: [{ action: "buy" as const, energyWh: 1_500, limitTicksPerKWh: 380 }],
+  orders: [{ action: "buy" as const, energyWh: 1_500, limitTicksPerKWh: 380, untilEpoch: 4 }],
 };
 
 test("says: the order that was wished: does", () => {
@@ -22,6 +22,7 @@ test.each([
   ["another side", { ...MESSAGE, orders: [{ ...MESSAGE.orders[0], action: "sell" as const }] }],
   ["more energy", { ...MESSAGE, orders: [{ ...MESSAGE.orders[0], energyWh: 15_000 }] }],
   ["another limit", { ...MESSAGE, orders: [{ ...MESSAGE.orders[0], limitTicksPerKWh: 1_023 }] }],
+  ["that stands longer", { ...MESSAGE, orders: [{ ...MESSAGE.orders[0], untilEpoch: 5 }] }],
   ["an order more", { ...MESSAGE, orders: [...MESSAGE.orders, ...MESSAGE.orders] }],
   ["no order", { ...MESSAGE, orders: [] }],
 ])("says: %s: does not", (_, message) => {

@@ -36,7 +36,8 @@ export function says(message: Message, account: string, order: Order): boolean {
     only !== undefined &&
     only.action === order.side &&
     only.energyWh === order.quantityWh &&
-    only.limitTicksPerKWh === order.tick
+    only.limitTicksPerKWh === order.tick &&
+    only.untilEpoch === message.firstEpoch
   );
 }
 

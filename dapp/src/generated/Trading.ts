@@ -57,6 +57,11 @@ export const tradingAbi = [
             "internalType": "uint256",
             "name": "moneyEscrow",
             "type": "uint256"
+          },
+          {
+            "internalType": "uint8",
+            "name": "standing",
+            "type": "uint8"
           }
         ],
         "internalType": "struct ITrading.AccountView[]",
@@ -129,7 +134,7 @@ export const tradingAbi = [
     "outputs": [
       {
         "internalType": "uint256",
-        "name": "",
+        "name": "epoch",
         "type": "uint256"
       }
     ],
@@ -278,6 +283,11 @@ export const tradingAbi = [
           {
             "internalType": "uint32",
             "name": "quantityWh",
+            "type": "uint32"
+          },
+          {
+            "internalType": "uint32",
+            "name": "untilEpoch",
             "type": "uint32"
           }
         ],

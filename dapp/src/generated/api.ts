@@ -6,146 +6,6 @@
  */
 
 export interface paths {
-    "/api/v1/status": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Status
-         * @description What this server serves, and how far it is.
-         */
-        get: operations["get_status"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/blocks": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Blocks
-         * @description Blocks, newest first.
-         */
-        get: operations["get_blocks"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/blocks/hash/{block_hash}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Block By Hash
-         * @description A block by its hash.
-         */
-        get: operations["get_blocks_hash_block_hash"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/blocks/{height}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Block
-         * @description A block by its number.
-         */
-        get: operations["get_blocks_height"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/blocks/{height}/events": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Events
-         * @description A block's events, in order.
-         */
-        get: operations["get_blocks_height_events"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/transactions/{tx_hash}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Transaction
-         * @description Where a transaction stands. Asks the node about one that is not in the index.
-         */
-        get: operations["get_transactions_tx_hash"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/transactions": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Send
-         * @description Passes a signed transaction on, after simulating it. It must call one of the market's contracts.
-         */
-        post: operations["post_transactions"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/energy/orders": {
         parameters: {
             query?: never;
@@ -304,312 +164,6 @@ export interface paths {
          * @description What became of signed orders.
          */
         get: operations["get_energy_bundles_bundle_id"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/energy/orders/{number}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /**
-         * Cancel
-         * @description The transaction to sign that takes an open order back: the account's own, or anybody's with its signed cancel.
-         *
-         *     The relay takes no cancels. `sender` brings a signed one, and pays for it; the account itself if left out.
-         */
-        delete: operations["delete_energy_orders_number"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/typed-data/orders": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Orders
-         * @description Orders to sign. Signed, they go to `POST energy/orders`.
-         */
-        post: operations["post_typed-data_orders"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/typed-data/cancel-order": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Cancel Order
-         * @description An open order's cancel to sign. Signed, it goes to `DELETE energy/orders/{order_id}`.
-         */
-        post: operations["post_typed-data_cancel-order"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/typed-data/cancel-up-to": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Cancel Up To
-         * @description A cancel of messages to sign, for `Trading.cancelUpToFor`.
-         */
-        post: operations["post_typed-data_cancel-up-to"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/typed-data/withdraw": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Withdraw
-         * @description A withdrawal to sign, for `Trading.withdrawFor`.
-         */
-        post: operations["post_typed-data_withdraw"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/grid/status": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Grid Status
-         * @description Participants, meters, zones, GRID in existence, and what waits for somebody.
-         */
-        get: operations["get_grid_status"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/participants": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Participants
-         * @description Participants in order of registration.
-         */
-        get: operations["get_participants"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/participants/{account}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Participant
-         * @description A participant.
-         */
-        get: operations["get_participants_account"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/meters": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Meters
-         * @description Meters in order of assignment, with their newest registers.
-         */
-        get: operations["get_meters"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/meters/{meter_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Meter
-         * @description A meter with its newest registers.
-         */
-        get: operations["get_meters_meter_id"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/meters/{meter_id}/readings": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Readings
-         * @description A meter's registers as they were accepted, newest first; late ones of a replaced device count nothing.
-         */
-        get: operations["get_meters_meter_id_readings"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/oracle/requests": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Requests
-         * @description Requests for data, newest first.
-         */
-        get: operations["get_oracle_requests"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/grid/energy": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Metered Energy
-         * @description What all meters counted, by when it was used, and how much of the import GRID covered.
-         *
-         *     Import is covered in the epochs after it was metered: what is retired in an epoch counts for the one before.
-         */
-        get: operations["get_grid_energy"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/grid/tariff": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Tariff
-         * @description Retail and buyback, from the epochs in which they change on: the corridor in which a trade makes sense.
-         */
-        get: operations["get_grid_tariff"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/energy/flows": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Flows
-         * @description Who supplied whom: each epoch's purchases shared among its sellers in proportion to what they sold.
-         *
-         *     An attribution for people, in whole Wh: the auction itself knows no counterparties.
-         */
-        get: operations["get_energy_flows"];
         put?: never;
         post?: never;
         delete?: never;
@@ -808,6 +362,655 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status
+         * @description What this server serves, and how far it is; node and relay as they were within the last second.
+         */
+        get: operations["get_status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/blocks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Blocks
+         * @description Blocks, newest first.
+         */
+        get: operations["get_blocks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/blocks/hash/{block_hash}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Block By Hash
+         * @description A block by its hash.
+         */
+        get: operations["get_blocks_hash_block_hash"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/blocks/{height}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Block
+         * @description A block by its number.
+         */
+        get: operations["get_blocks_height"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/blocks/{height}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Events
+         * @description A block's events, in order.
+         */
+        get: operations["get_blocks_height_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/transactions/{tx_hash}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Transaction
+         * @description Where a transaction stands. Asks the node about one that is not in the index.
+         */
+        get: operations["get_transactions_tx_hash"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/transactions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send
+         * @description Passes a signed transaction on, after simulating it. It must call one of the market's contracts.
+         */
+        post: operations["post_transactions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/readings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Reading
+         * @description Hands a meter's signed reading to the gateway, which brings it to the chain. `follow` says what became of it.
+         *
+         *     What could never count is refused at once, by name. The same reading again is the same.
+         */
+        post: operations["post_readings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/readings/{reading_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Reading
+         * @description What became of a reading.
+         */
+        get: operations["get_readings_reading_id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/energy/orders/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Cancel
+         * @description Takes an open order back. With its account's signature the relay does it: 202, and a status to follow.
+         *
+         *     Without a signature the answer is the account's own transaction to sign. With both a signature and a `sender` it is
+         *     the sender's transaction, for who needs no relay.
+         */
+        delete: operations["delete_energy_orders_number"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/typed-data/orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Orders
+         * @description Orders to sign. Signed, they go to `POST energy/orders`.
+         */
+        post: operations["post_typed-data_orders"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/typed-data/cancel-order": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Order
+         * @description An open order's cancel to sign. Signed, it goes to `DELETE energy/orders/{order_id}`.
+         */
+        post: operations["post_typed-data_cancel-order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/typed-data/cancel-up-to": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Up To
+         * @description A cancel of messages to sign. Signed, it goes to `POST errands/cancel-up-to`.
+         */
+        post: operations["post_typed-data_cancel-up-to"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/typed-data/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Withdraw
+         * @description A withdrawal to sign. Signed, it goes to `POST errands/withdraw`.
+         */
+        post: operations["post_typed-data_withdraw"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/typed-data/deposit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deposit
+         * @description The token's permit to sign that brings tokens into the market. Signed, it goes to `POST errands/deposit`.
+         */
+        post: operations["post_typed-data_deposit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/errands/cancel-order": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Cancel Order
+         * @description Hands a signed cancel of an order to the relay. `follow` says what became of it.
+         */
+        post: operations["post_errands_cancel-order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/errands/cancel-up-to": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Cancel Up To
+         * @description Hands a signed cancel of messages to the relay. It goes before any of them that wait there.
+         */
+        post: operations["post_errands_cancel-up-to"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/errands/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Withdrawal
+         * @description Hands a signed withdrawal, or payment, to the relay. It comes after orders of a lower nonce.
+         */
+        post: operations["post_errands_withdraw"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/errands/deposit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Deposit
+         * @description Hands a token's permit to the relay, which brings the tokens into the market.
+         */
+        post: operations["post_errands_deposit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/errands/status/{errand_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Errand
+         * @description What became of a signed message.
+         */
+        get: operations["get_errands_status_errand_id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/grid/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Grid Status
+         * @description Participants, meters, zones, GRID in existence, and what waits for somebody.
+         */
+        get: operations["get_grid_status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/participants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Participants
+         * @description Participants in order of registration.
+         */
+        get: operations["get_participants"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/participants/{account}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Participant
+         * @description A participant.
+         */
+        get: operations["get_participants_account"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/meters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Meters
+         * @description Meters in order of assignment, with their newest registers.
+         */
+        get: operations["get_meters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/meters/{meter_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Meter
+         * @description A meter with its newest registers.
+         */
+        get: operations["get_meters_meter_id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/meters/{meter_id}/readings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Readings
+         * @description A meter's registers as they were accepted, newest first; late ones of a replaced device count nothing.
+         */
+        get: operations["get_meters_meter_id_readings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/grid/energy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metered Energy
+         * @description What all meters counted, by when it was used, and how much of the import GRID covered.
+         *
+         *     Import is covered in the epochs after it was metered: what is retired in an epoch counts for the one before.
+         */
+        get: operations["get_grid_energy"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/grid/tariff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tariff
+         * @description Retail and buyback, from the epochs in which they change on: the corridor in which a trade makes sense.
+         */
+        get: operations["get_grid_tariff"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/energy/flows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Flows
+         * @description Who supplied whom: each epoch's purchases shared among its sellers in proportion to what they sold.
+         *
+         *     An attribution for people, in whole Wh: the auction itself knows no counterparties.
+         */
+        get: operations["get_energy_flows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oracle/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Requests
+         * @description Requests for data, newest first.
+         */
+        get: operations["get_oracle_requests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oracle/requests/{request_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Request
+         * @description A request for data, with every answer, who is silent, and the median.
+         */
+        get: operations["get_oracle_requests_request_id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oracle/panel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The Panel
+         * @description The panel's parameters, and how everybody who ever sat on it has done.
+         */
+        get: operations["get_oracle_panel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/streams/blocks": {
         parameters: {
             query?: never;
@@ -935,6 +1138,30 @@ export interface components {
             amount_wei: string;
         };
         /**
+         * AnswerShape
+         * @description An operator's answer to a request for a datum.
+         */
+        AnswerShape: {
+            /** Operator */
+            operator: string;
+            /** Value */
+            value: string;
+            /**
+             * Deciding
+             * @description Whether it is one of those whose median is the datum
+             */
+            deciding: boolean;
+            /**
+             * Outlier
+             * @description Whether it was further from the median than the tolerance allows
+             */
+            outlier: boolean;
+            /** Block */
+            block: number;
+            /** Tx Hash */
+            tx_hash: string;
+        };
+        /**
          * BalanceShape
          * @description What an account holds and owes, as if settled now.
          */
@@ -1037,6 +1264,11 @@ export interface components {
              * @description In which the orders are
              */
             epoch?: number | null;
+            /**
+             * First Index
+             * @description Place of the first among the account's orders of the epoch
+             */
+            first_index?: number | null;
             reason?: components["schemas"]["SkipReason"] | null;
             /**
              * Follow
@@ -1045,12 +1277,43 @@ export interface components {
             follow: string;
         };
         /**
+         * CancelOrderMessage
+         * @description The message of `CancelOrder`, as it was signed.
+         */
+        CancelOrderMessage: {
+            /** Account */
+            account: string;
+            /** Epoch */
+            epoch: number;
+            /** Index */
+            index: number;
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "buy" | "sell";
+            /** Energywh */
+            energyWh: number;
+            /** Limitticksperkwh */
+            limitTicksPerKWh: number;
+        };
+        /**
          * CancelOrderWish
          * @description Takes an order back, by its id.
          */
         CancelOrderWish: {
             /** Order Id */
             order_id: string;
+        };
+        /**
+         * CancelUpToMessage
+         * @description The message of `CancelUpTo`, as it was signed.
+         */
+        CancelUpToMessage: {
+            /** Account */
+            account: string;
+            /** Nonce */
+            nonce: number;
         };
         /**
          * CancelUpToWish
@@ -1081,6 +1344,31 @@ export interface components {
             tick: number;
             /** Cumulative Wh */
             cumulative_wh: number;
+        };
+        /**
+         * DepositWish
+         * @description Brings tokens from the account's wallet into the market, by the token's permit.
+         */
+        DepositWish: {
+            /** Account */
+            account: string;
+            /**
+             * Asset
+             * @enum {string}
+             */
+            asset: "energy" | "money";
+            /** Amount Wei */
+            amount_wei: string;
+            /**
+             * Nonce
+             * @description The token's next permit of the account, if left out
+             */
+            nonce?: number | null;
+            /**
+             * Deadline
+             * @description Unix seconds; an hour from now, if left out
+             */
+            deadline?: number | null;
         };
         /**
          * EnergyRow
@@ -1147,6 +1435,36 @@ export interface components {
             cleared_block: number;
             /** Clear Tx */
             clear_tx: string;
+        };
+        /**
+         * ErrandShape
+         * @description What became of a signed message.
+         */
+        ErrandShape: {
+            /** Id */
+            id: string;
+            errand: components["schemas"]["Kind"];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "accepted" | "sent" | "done" | "refused" | "expired";
+            /**
+             * Transaction
+             * @description That did it
+             */
+            transaction?: string | null;
+            /**
+             * Block
+             * @description Of that transaction
+             */
+            block?: number | null;
+            reason?: components["schemas"]["SkipReason"] | null;
+            /**
+             * Follow
+             * @description Where this is asked for again
+             */
+            follow: string;
         };
         /**
          * EventShape
@@ -1248,6 +1566,12 @@ export interface components {
             /** Retired Wh */
             retired_wh: number;
         };
+        /**
+         * Kind
+         * @description What an errand is, in the order in which an account's are brought.
+         * @enum {string}
+         */
+        Kind: "cancel-order" | "cancel-up-to" | "deposit" | "withdraw";
         /**
          * Line
          * @description One line of the bill.
@@ -1378,6 +1702,36 @@ export interface components {
             tx_hash: string;
         };
         /**
+         * OperatorShape
+         * @description What an operator of the panel has done.
+         */
+        OperatorShape: {
+            /** Account */
+            account: string;
+            /**
+             * Active
+             * @description Whether it sits on the panel now
+             */
+            active: boolean;
+            /**
+             * Asked
+             * @description Requests for data made while it did
+             */
+            asked: number;
+            /** Answered */
+            answered: number;
+            /**
+             * Outliers
+             * @description Answers further from the median than the tolerance allows
+             */
+            outliers: number;
+            /**
+             * Silent
+             * @description Requests it was asked, did not answer, and can answer no more
+             */
+            silent: number;
+        };
+        /**
          * OracleRequest
          * @description A request for data.
          */
@@ -1421,6 +1775,8 @@ export interface components {
             energyWh: number;
             /** Limitticksperkwh */
             limitTicksPerKWh: number;
+            /** Untilepoch */
+            untilEpoch: number;
         };
         /**
          * OrderShape
@@ -1447,12 +1803,23 @@ export interface components {
             /** Quantity Wh */
             quantity_wh: number;
             /**
+             * Until Epoch
+             * @description Last epoch in which it may trade
+             */
+            until_epoch: number;
+            /**
+             * Rolled
+             * @description Whether it is what was left of an earlier order
+             */
+            rolled: boolean;
+            /**
              * Nonce
-             * @description Of the signed message it came in; null if its account sent it
+             * @description Of the signed message it came in; null if its account sent it, or it was rolled
              */
             nonce: number | null;
             /**
              * Status
+             * @description In its epoch: of a standing order, `ended` tells what came of the rest
              * @enum {string}
              */
             status: "open" | "waiting" | "cancelled" | "filled" | "partial" | "unfilled";
@@ -1468,6 +1835,13 @@ export interface components {
             cancel_tx: string | null;
             /** Clear Tx */
             clear_tx: string | null;
+            /**
+             * Ended
+             * @description What became of the rest of a standing order; null while it rests, or once it has filled or expired
+             */
+            ended: ("rolled" | "cancelled") | null;
+            /** Ended Tx */
+            ended_tx: string | null;
         };
         /**
          * OrderWish
@@ -1486,6 +1860,11 @@ export interface components {
             tick: number;
             /** Quantity Wh */
             quantity_wh: number;
+            /**
+             * Until Epoch
+             * @description Last epoch in which it may trade, if it shall stand beyond the first: at most 96 later
+             */
+            until_epoch?: number | null;
         };
         /**
          * OrdersMessage
@@ -1668,6 +2047,38 @@ export interface components {
             block: number;
         };
         /**
+         * PanelShape
+         * @description The oracle's panel.
+         */
+        PanelShape: {
+            /**
+             * Quorum
+             * @description Answers that decide, for requests to come; 0 before the panel was set
+             */
+            quorum: number;
+            /**
+             * Tolerance Bp
+             * @description Share of the median, in 1/100 %, beyond which an answer is an outlier
+             */
+            tolerance_bp: number;
+            /** Operators */
+            operators: components["schemas"]["OperatorShape"][];
+            /** Block */
+            block: number;
+        };
+        /**
+         * Parked
+         * @description Growth that was implausible and waits for a distributor.
+         */
+        Parked: {
+            /** Id */
+            id: number;
+            /** Import Wh */
+            import_wh: number;
+            /** Export Wh */
+            export_wh: number;
+        };
+        /**
          * Payload
          * @description A transaction to sign, as wallets take it. Numbers are decimal strings where they may be large.
          */
@@ -1708,6 +2119,25 @@ export interface components {
              * @description Where signed ones go
              */
             then: string;
+        };
+        /**
+         * PermitMessage
+         * @description The message of a token's `Permit`, as it was signed.
+         */
+        PermitMessage: {
+            /** Owner */
+            owner: string;
+            /** Spender */
+            spender: string;
+            /** Value */
+            value: number | string;
+            /** Nonce */
+            nonce: number | string;
+            /**
+             * Deadline
+             * @description Last second in which it may be used, Unix
+             */
+            deadline: number | string;
         };
         /**
          * PersonRequest
@@ -1775,6 +2205,74 @@ export interface components {
             tx_hash: string;
         };
         /**
+         * RelayHealth
+         * @description How the relay is that this server hands signed messages to.
+         */
+        RelayHealth: {
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "working" | "failing" | "away";
+            /**
+             * Waiting
+             * @description Messages there that are not done; null if it does not answer
+             */
+            waiting: number | null;
+            /**
+             * Turned S
+             * @description Seconds since it last looked at the chain
+             */
+            turned_s: number | null;
+        };
+        /**
+         * RequestDetail
+         * @description A request for data with what the panel said; a meter's reading nobody votes on.
+         */
+        RequestDetail: {
+            /** Request Id */
+            request_id: string;
+            /** Requester */
+            requester: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "meter" | "datum";
+            /** Subject */
+            subject: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "fulfilled" | "timed out";
+            /** Block */
+            block: number;
+            /** Tx Hash */
+            tx_hash: string;
+            /** Done Tx */
+            done_tx: string | null;
+            /** Data */
+            data: string | null;
+            /**
+             * Quorum
+             * @description Answers that decide; null for a meter's reading
+             */
+            quorum: number | null;
+            /** Answers */
+            answers: components["schemas"]["AnswerShape"][];
+            /**
+             * Silent
+             * @description Operators who were asked and have not answered
+             */
+            silent: string[];
+            /**
+             * Median
+             * @description The datum, once a quorum has answered
+             */
+            median: string | null;
+        };
+        /**
          * ResultShape
          * @description Outcome of an auction; all zero if nothing trades.
          */
@@ -1801,11 +2299,102 @@ export interface components {
             volume_wh: number;
         };
         /**
+         * SignedCancelOrder
+         * @description A signed cancel of an order.
+         */
+        SignedCancelOrder: {
+            message: components["schemas"]["CancelOrderMessage"];
+            /**
+             * Signature
+             * @description 65 bytes as wallets give it, 64 in compact form, or what the account's contract takes
+             */
+            signature: string;
+        };
+        /**
+         * SignedCancelUpTo
+         * @description A signed cancel of messages.
+         */
+        SignedCancelUpTo: {
+            message: components["schemas"]["CancelUpToMessage"];
+            /**
+             * Signature
+             * @description 65 bytes as wallets give it, 64 in compact form, or what the account's contract takes
+             */
+            signature: string;
+        };
+        /**
+         * SignedDeposit
+         * @description A token's permit for the market, and which token's it is.
+         */
+        SignedDeposit: {
+            /**
+             * Asset
+             * @enum {string}
+             */
+            asset: "energy" | "money";
+            message: components["schemas"]["PermitMessage"];
+            /**
+             * Signature
+             * @description 65 bytes as wallets give it, 64 in compact form, or what the account's contract takes
+             */
+            signature: string;
+        };
+        /**
          * SignedOrders
          * @description Orders under one signature.
          */
         SignedOrders: {
             message: components["schemas"]["OrdersMessage"];
+            /**
+             * Signature
+             * @description 65 bytes as wallets give it, 64 in compact form, or what the account's contract takes
+             */
+            signature: string;
+        };
+        /**
+         * SignedReadingMessage
+         * @description A meter's registers at the end of an interval, signed by its key: EIP-712, see docs/metering.md.
+         */
+        SignedReadingMessage: {
+            /** Meterid */
+            meterId: string;
+            /**
+             * Intervalend
+             * @description Unix seconds
+             */
+            intervalEnd: number;
+            /**
+             * Importwh
+             * @description Cumulative, Wh
+             */
+            importWh: number;
+            /**
+             * Exportwh
+             * @description Cumulative, Wh
+             */
+            exportWh: number;
+            /**
+             * R
+             * @description 32 bytes
+             */
+            r: string;
+            /**
+             * Vs
+             * @description s, in the lower half; for secp256k1 with the parity in the highest bit (EIP-2098)
+             */
+            vs: string;
+            /**
+             * Publickey
+             * @description x and y, of a P-256 meter
+             */
+            publicKey?: string | null;
+        };
+        /**
+         * SignedWithdrawal
+         * @description A signed withdrawal.
+         */
+        SignedWithdrawal: {
+            message: components["schemas"]["WithdrawMessage"];
             /**
              * Signature
              * @description 65 bytes as wallets give it, 64 in compact form, or what the account's contract takes
@@ -1967,6 +2556,42 @@ export interface components {
              * @description How far the index is behind the node
              */
             behind_blocks: number | null;
+            /** @description Null if this server knows no relay */
+            relay: components["schemas"]["RelayHealth"] | null;
+        };
+        /**
+         * TakenReading
+         * @description What became of a reading.
+         */
+        TakenReading: {
+            /** Id */
+            id: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "submitted" | "counted" | "parked" | "skipped";
+            /**
+             * Transaction
+             * @description In which it counted; null if the gateway did not see it
+             */
+            transaction?: string | null;
+            /**
+             * Block
+             * @description Of that transaction
+             */
+            block?: number | null;
+            parked?: components["schemas"]["Parked"] | null;
+            /**
+             * Reason
+             * @description Why the contract passed it over
+             */
+            reason?: string | null;
+            /**
+             * Follow
+             * @description Where this is asked for again
+             */
+            follow: string;
         };
         /**
          * TariffStep
@@ -2160,6 +2785,30 @@ export interface components {
             type: string;
         };
         /**
+         * WithdrawMessage
+         * @description The message of `Withdraw`, as it was signed.
+         */
+        WithdrawMessage: {
+            /** Account */
+            account: string;
+            /**
+             * Asset
+             * @enum {string}
+             */
+            asset: "energy" | "money";
+            /** Amountwei */
+            amountWei: number | string;
+            /** To */
+            to: string;
+            /** Nonce */
+            nonce: number;
+            /**
+             * Deadline
+             * @description Last second in which it may be used, Unix
+             */
+            deadline: number | string;
+        };
+        /**
          * WithdrawWish
          * @description Takes tokens out of the market. To somebody else's address it is a payment.
          */
@@ -2264,332 +2913,6 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    get_status: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Status"];
-                };
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_blocks: {
-        parameters: {
-            query?: {
-                /** @description Most entries of a page */
-                limit?: number;
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-            };
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_BlockShape_"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_blocks_hash_block_hash: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path: {
-                block_hash: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BlockShape"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_blocks_height: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path: {
-                height: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BlockShape"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_blocks_height_events: {
-        parameters: {
-            query?: {
-                /** @description Events of this name only */
-                name?: string | null;
-            };
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path: {
-                height: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["EventShape"][];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_transactions_tx_hash: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                tx_hash: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TransactionShape"];
-                };
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    post_transactions: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["RawTransaction"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Accepted"];
-                };
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
     get_energy_orders: {
         parameters: {
             query?: {
@@ -3032,742 +3355,6 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["BundleShape"];
                 };
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    delete_energy_orders_number: {
-        parameters: {
-            query?: {
-                /** @description Of `typed-data/cancel-order` */
-                signature?: string | null;
-                /** @description Of this account only */
-                sender?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description epoch << 168 | index << 160 | account, in decimal */
-                number: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Payloads"];
-                };
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    "post_typed-data_orders": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["OrdersWish"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ToSign"];
-                };
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    "post_typed-data_cancel-order": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["CancelOrderWish"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ToSign"];
-                };
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    "post_typed-data_cancel-up-to": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["CancelUpToWish"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ToSign"];
-                };
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    "post_typed-data_withdraw": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["WithdrawWish"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ToSign"];
-                };
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_grid_status: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["GridStatus"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_participants: {
-        parameters: {
-            query?: {
-                /** @description Most entries of a page */
-                limit?: number;
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-            };
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_AccountShape_"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_participants_account: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path: {
-                /** @description An account */
-                account: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["AccountShape"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_meters: {
-        parameters: {
-            query?: {
-                /** @description Of this account only */
-                account?: string | null;
-                /** @description Most entries of a page */
-                limit?: number;
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-            };
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_MeterShape_"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_meters_meter_id: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path: {
-                /** @description A meter's id */
-                meter_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["MeterShape"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_meters_meter_id_readings: {
-        parameters: {
-            query?: {
-                /** @description Most entries of a page */
-                limit?: number;
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-            };
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path: {
-                /** @description A meter's id */
-                meter_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_ReadingShape_"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_oracle_requests: {
-        parameters: {
-            query?: {
-                status?: ("pending" | "fulfilled" | "timed out") | null;
-                /** @description Most entries of a page */
-                limit?: number;
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-            };
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_OracleRequest_"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_grid_energy: {
-        parameters: {
-            query?: {
-                by?: "epoch" | "hour" | "day";
-                first_epoch?: number | null;
-                last_epoch?: number | null;
-            };
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["MeteredEnergy"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_grid_tariff: {
-        parameters: {
-            query?: {
-                first_epoch?: number | null;
-                last_epoch?: number | null;
-            };
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TariffSteps"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Index or node are not available */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The request cannot be answered */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-        };
-    };
-    get_energy_flows: {
-        parameters: {
-            query?: {
-                first_epoch?: number | null;
-                last_epoch?: number | null;
-            };
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Flows"];
-                };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
             };
             /** @description Index or node are not available */
             503: {
@@ -4290,6 +3877,1509 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Status"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_blocks: {
+        parameters: {
+            query?: {
+                /** @description Most entries of a page */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_BlockShape_"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_blocks_hash_block_hash: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                block_hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BlockShape"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_blocks_height: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                height: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BlockShape"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_blocks_height_events: {
+        parameters: {
+            query?: {
+                /** @description Events of this name only */
+                name?: string | null;
+            };
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                height: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventShape"][];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_transactions_tx_hash: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tx_hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransactionShape"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_transactions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RawTransaction"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Accepted"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_readings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignedReadingMessage"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TakenReading"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_readings_reading_id: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a reading that was taken on: the meter's id, @, and the end of the interval */
+                reading_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TakenReading"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    delete_energy_orders_number: {
+        parameters: {
+            query?: {
+                /** @description Of `typed-data/cancel-order` */
+                signature?: string | null;
+                /** @description Of this account only */
+                sender?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description epoch << 168 | index << 160 | account, in decimal */
+                number: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payloads"];
+                };
+            };
+            /** @description Handed to the relay */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrandShape"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    "post_typed-data_orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OrdersWish"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToSign"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    "post_typed-data_cancel-order": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CancelOrderWish"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToSign"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    "post_typed-data_cancel-up-to": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CancelUpToWish"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToSign"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    "post_typed-data_withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WithdrawWish"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToSign"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    "post_typed-data_deposit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DepositWish"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToSign"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    "post_errands_cancel-order": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignedCancelOrder"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrandShape"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    "post_errands_cancel-up-to": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignedCancelUpTo"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrandShape"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_errands_withdraw: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignedWithdrawal"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrandShape"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_errands_deposit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignedDeposit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrandShape"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_errands_status_errand_id: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a message that was taken on */
+                errand_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrandShape"];
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_grid_status: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GridStatus"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_participants: {
+        parameters: {
+            query?: {
+                /** @description Most entries of a page */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AccountShape_"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_participants_account: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                /** @description An account */
+                account: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountShape"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_meters: {
+        parameters: {
+            query?: {
+                /** @description Of this account only */
+                account?: string | null;
+                /** @description Most entries of a page */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_MeterShape_"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_meters_meter_id: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                /** @description A meter's id */
+                meter_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MeterShape"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_meters_meter_id_readings: {
+        parameters: {
+            query?: {
+                /** @description Most entries of a page */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                /** @description A meter's id */
+                meter_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ReadingShape_"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_grid_energy: {
+        parameters: {
+            query?: {
+                by?: "epoch" | "hour" | "day";
+                first_epoch?: number | null;
+                last_epoch?: number | null;
+            };
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MeteredEnergy"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_grid_tariff: {
+        parameters: {
+            query?: {
+                first_epoch?: number | null;
+                last_epoch?: number | null;
+            };
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TariffSteps"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_energy_flows: {
+        parameters: {
+            query?: {
+                first_epoch?: number | null;
+                last_epoch?: number | null;
+            };
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Flows"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_oracle_requests: {
+        parameters: {
+            query?: {
+                status?: ("pending" | "fulfilled" | "timed out") | null;
+                /** @description Most entries of a page */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_OracleRequest_"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_oracle_requests_request_id: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestDetail"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_oracle_panel: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of an earlier answer */
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PanelShape"];
+                };
+            };
+            /** @description The caller has this answer already */
+            304: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -652,6 +652,17 @@ export const errorsAbi = [
   {
     "inputs": [
       {
+        "internalType": "uint256",
+        "name": "life",
+        "type": "uint256"
+      }
+    ],
+    "name": "InvalidLife",
+    "type": "error"
+  },
+  {
+    "inputs": [
+      {
         "internalType": "bytes32",
         "name": "meterId",
         "type": "bytes32"
@@ -1497,9 +1508,10 @@ export const errorMeanings = {
   "InsufficientFree": "Not enough free balance; both figures in accounting units.",
   "InvalidCancelCutoff": "Cancelling would be closed all the time.",
   "InvalidEpochs": "Genesis lies in the future, the epoch length is zero, or epoch numbers would outgrow their 27 bits         within ten years.",
+  "InvalidLife": "An order stands at most 96 epochs beyond the one it enters.",
   "InvalidMeter": "A field of the meter's configuration makes no sense; `field` names it.",
   "InvalidNonce": "The nonce is below the lowest that the account's messages may still use, or it is the last number of 32         bits, which no message may use.",
-  "InvalidOrder": "Bits are set that no order of today has.",
+  "InvalidOrder": "Bits are set that no order has.",
   "InvalidOrderCap": "The cap is too large; 0 means none.",
   "InvalidQuantity": "Orders run from 100 Wh to 10,000,000 Wh.",
   "InvalidQuorum": "A quorum is odd, and no more than the panel's operators.",
@@ -1524,7 +1536,7 @@ export const errorMeanings = {
   "NothingToClear": "No ended epoch of this zone waits to be cleared.",
   "NothingToDo": "There is nothing to do any more: somebody else did it.",
   "NothingToRetire": "No outstanding import, or no free GRID.",
-  "OrderNotOpen": "The order does not exist, is cancelled, or its epoch has ended.",
+  "OrderNotOpen": "The order does not exist, is cancelled, or its epoch has ended and nothing of it rests under this id.",
   "OtherOrder": "Another order than the signed one stands there.",
   "OtherZone": "The account trades in another zone than the bundle was relayed for.",
   "OutsideEpochs": "The bundle was signed for other epochs.",
@@ -1546,7 +1558,7 @@ export const errorMeanings = {
   "UnknownMeter": "No meter has this id.",
   "UnknownUpkeep": "`performData` names no upkeep.",
   "UnknownZone": "The zone was never opened by the regulator.",
-  "UnsettledOrders": "A zone moves only without orders in the open epoch, cancelled ones included: wait for its end.",
+  "UnsettledOrders": "A zone moves only without orders in the open epoch, cancelled ones included, and without standing ones: wait         for their end, or cancel what rests.",
   "WrongMeter": "The delivered reading is of another meter.",
   "ZeroAddress": "The zero address is not an account.",
   "ZoneAlreadyOpen": "The zone is open already.",

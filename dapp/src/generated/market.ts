@@ -71,6 +71,10 @@ export const ordersTypes = {
     {
       "name": "limitTicksPerKWh",
       "type": "uint16"
+    },
+    {
+      "name": "untilEpoch",
+      "type": "uint32"
     }
   ]
 } as const;
