@@ -369,7 +369,7 @@ export const en = {
     InsufficientFree: "There is not enough free in your account. Deposit more, order less, or take an open order back.",
     InvalidCancelCutoff: "Orders could never be taken back. Choose a shorter cut-off.",
     InvalidEpochs: "These epochs are not possible. Check genesis and length.",
-    InvalidLife: "An order stands for at most 96 further rounds. Choose a shorter time.",
+    InvalidLife: "An order stands for at most 96 further epochs. Choose a shorter time.",
     InvalidMeter: "A figure of the meter makes no sense. Check powers, registers and kind.",
     InvalidNonce: "A newer message of yours was used already. Sign the order again.",
     InvalidOrder: "The market does not know this kind of order. Load the page again.",
