@@ -319,10 +319,18 @@ def frame(items: Sequence[BaseModel] | Iterator[BaseModel]) -> Any:
     """
     import pandas as pd
 
-    table = pd.json_normalize([item.model_dump() for item in items], sep="_")
+    # As objects first: where a number is missing, pandas would make the others floating point before anybody is asked.
+    table = pd.DataFrame([dict(_flat(item.model_dump())) for item in items], dtype=object)
     for name in table.columns:
-        if name.endswith(WIDE):
-            table[name] = table[name].astype(object)
-        elif pd.api.types.is_float_dtype(table[name]):
-            table[name] = table[name].astype("Int64")
+        if not name.endswith(WIDE):
+            some_missing = pd.api.types.infer_dtype(table[name]) == "integer" and table[name].isna().any()
+            table[name] = table[name].astype("Int64") if some_missing else table[name].infer_objects()
     return table
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}_")
+        else:
+            yield prefix + name, value
