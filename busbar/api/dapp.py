@@ -4,6 +4,7 @@ A wallet needs a node of its own accord: to send transactions, and to follow the
 pages ask and nothing that administers a node; the rate limit of the API holds for it too.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ async def rpc(request: Request, chain: Node) -> Response:
     if refused:
         told = [_refusal(call) for call in refused]
         return JSONResponse(told if isinstance(body, list) else told[0])
-    answer = await run_in_threadpool(_passed_on, chain.node.url, raw)
+    # Written anew: a name that stood twice in what was sent would mean one thing here and perhaps another at the node.
+    answer = await run_in_threadpool(_passed_on, chain.node.url, json.dumps(body).encode())
     return Response(answer, media_type="application/json")
 
 

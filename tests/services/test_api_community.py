@@ -172,3 +172,10 @@ def test_rpc__what_administers_a_node__is_refused(door, market, method):
 )
 def test_rpc__too_much_or_not_json__is_refused(door, body, status):
     assert door.post("/rpc", content=body).status_code == status
+
+
+def test_rpc__a_method_named_twice__is_what_was_looked_at(door, market):
+    before = market.chain.head().number
+    body = b'{"jsonrpc":"2.0","id":1,"method":"evm_mine","method":"eth_chainId","params":[]}'
+    assert door.post("/rpc", content=body).json()["result"] == hex(market.chain.chain_id)
+    assert market.chain.head().number == before
