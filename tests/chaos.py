@@ -274,7 +274,7 @@ def run(folder, *, seed, intervals, days, plan, watch=None, say=print):
     state = folder / "chain.json"
     began = time.monotonic()
     with Chaos(Devnet(timestamp=DAY, state=state), folder, community, state, seed) as chaos:
-        chaos.enrol(days)
+        chaos.enrol(days=days)
         enrolling = chaos.running.pop("enrol")
         chaos.make_blocks_until(lambda: enrolling.poll() is not None)
         assert enrolling.returncode == 0, chaos.said("enrol")
