@@ -10,6 +10,7 @@ settlement. A call that serves many is also shown per order, reading or account,
 
 import argparse
 import json
+import math
 import re
 import subprocess
 import sys
@@ -801,6 +802,13 @@ def anchors_table(figures: dict[str, dict[str, int]], systems: Sequence[dict[str
     lines.append(
         f"| **Busbar, direct** | measured | **{thousands(worst_order)} / {thousands(life)}** | **{clears}** "
         f"| **none: in the next order** | **{thousands(worst_order)} alone, {thousands(life)} of 100** |"
+    )
+    each = [figures["relayed/sorted/100"]["steady"] / 100, figures["relayed/unsorted/both_sides"]["steady"] / 100]
+    each += [figures[f"relayed/bundles/{people}x{n}"]["steady"] / (people * n) for people, n in ((100, 2), (20, 100))]
+    signed, unsorted, two, hundred = (thousands(math.ceil(gas)) for gas in each)
+    lines.append(
+        f"| **Busbar, signed** | measured | signed: 0 | **{clears}** | **none: in the next order** "
+        f"| **{signed} sorted, {unsorted} in any order; {two} at 2 a signature, {hundred} at 100** |"
     )
     return "\n".join(lines)
 
