@@ -83,17 +83,25 @@ class Answers:
         self._under_way[key] = done
         heard: list[Message] = []
 
+        def release() -> None:
+            if not done.done():
+                del self._under_way[key]
+                done.set_result(None)
+
         async def hear(message: Message) -> None:
-            # Whoever is outside adds headers of its own to what is sent.
-            heard.append({**message, "headers": list(message["headers"])} if "headers" in message else message)
+            if message["type"] == "http.response.start" and "etag" not in Headers(raw=message["headers"]):
+                # A stream, which may never end, or what is nobody else's: nobody waits for it, nothing of it is kept.
+                release()
+            if not done.done():
+                # Whoever is outside adds headers of its own to what is sent.
+                heard.append({**message, "headers": list(message["headers"])} if "headers" in message else message)
             await send(message)
 
         try:
             await self.app(scope, receive, hear)
             self._keep(key, heard)
         finally:
-            del self._under_way[key]
-            done.set_result(None)
+            release()
 
     def _keep(self, key: Key, heard: list[Message]) -> None:
         length = sum(len(message.get("body", b"")) for message in heard)

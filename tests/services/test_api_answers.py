@@ -97,3 +97,11 @@ def test_lately__time_over__looks_again():
     looks = []
     look = Lately(lambda: looks.append(1) or len(looks), -1)
     assert (look(), look()) == (1, 2)
+
+
+def test_stream__two_listen_to_the_same__both_hear(live):
+    _, http, _ = live
+    with http.stream("GET", "streams/blocks", timeout=5) as first:
+        assert next(first.iter_lines()).startswith("event: block")
+        with http.stream("GET", "streams/blocks", timeout=5) as second:
+            assert next(second.iter_lines()).startswith("event: block")

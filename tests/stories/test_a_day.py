@@ -88,7 +88,7 @@ def run(watched):
 
 
 def test_replay__street__passes_every_check_of_the_audit(run):
-    assert len(run.audit) == 13
+    assert len(run.audit) == 14
     assert failed(run) == []
 
 
