@@ -6,6 +6,7 @@ for; what does not is killed. The operating system kills the processes with thei
 """
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -110,5 +111,14 @@ def _die_with_parent() -> Callable[[], None] | None:
     """On Linux, what a child runs first: the kernel ends it when its supervisor is gone, kill -9 included."""
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def promise() -> None:
+        # The supervisor's own handler would take the signal and do nothing with it until the command has begun.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            # It died before it could be promised anything.
+            os._exit(128 + signal.SIGTERM)
+
+    return promise
