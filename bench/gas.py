@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,6 +104,8 @@ class Profile:
     relayed_batches: tuple[int, ...]
     relayed_orders: tuple[tuple[int, int], ...]
     """Participants in a batch, and orders of each under one signature."""
+    relayed_standing: tuple[tuple[int, int], ...]
+    """The same, of standing orders."""
     rolled: tuple[tuple[int, int], ...]
     """Participants rolled in a call, and standing orders of each."""
     random_books: int
@@ -124,6 +126,7 @@ class Profile:
 
 RELAYED = (1, 2, 10, 100, 500)
 RELAYED_ORDERS = ((100, 2), (100, 4), (1, 100), (20, 100))
+RELAYED_STANDING = ((1, 1), (10, 1), (100, 1), (500, 1), (100, 2), (100, 4), (1, 100), (20, 100))
 ROLLED = ((1, 1), (10, 1), (100, 1), (500, 1), (100, 2), (100, 4), (1, 100), (5, 100))
 WAITING_ORDERS = 10_000
 """Orders in a relay's hands from which a sorted batch is cut: that many, over all ticks."""
@@ -136,11 +139,12 @@ WHOLE = Profile(
     (1, 21, 100),
     RELAYED,
     RELAYED_ORDERS,
+    RELAYED_STANDING,
     ROLLED,
     60,
     True,
 )
-QUICK = Profile((10, 100), (1, 10), (1, 10), (1,), (1, 10), ((10, 2),), ((10, 2),), 0, False)
+QUICK = Profile((10, 100), (1, 10), (1, 10), (1,), (1, 10), ((10, 2),), ((10, 2),), ((10, 2),), 0, False)
 """Seconds, for a test and for a first look; measures the same way, so its figures are the same."""
 
 
@@ -251,6 +255,9 @@ def _relayed_rows(profile: Profile) -> list[Row]:
         title = f"relayed, {n} orders a signature, {people} a batch"
         goal, was = (UNDER_ONE_SIGNATURE_TARGET, "4.0-4.9k") if n == ORDERS_IN_A_CALL else (None, "")
         found.append(Row(f"relayed/bundles/{people}x{n}", title, people * n, goal, was))
+    for people, n in profile.relayed_standing:
+        title = f"relayed, {n} standing {'order' if n == 1 else 'orders'} a signature, {people} a batch"
+        found.append(Row(f"relayed/standing/{people}x{n}", title, people * n))
     return found
 
 
@@ -427,7 +434,9 @@ class Measurement:
     def relayed(self) -> None:
         """Signed bundles in batches; each epoch trades, so each order settles one of the epoch before."""
         market, profile = self.market, self.profile
-        widest = max(*profile.relayed_batches, *(people for people, _ in profile.relayed_orders))
+        widest = max(
+            *profile.relayed_batches, *(people for people, _ in (*profile.relayed_orders, *profile.relayed_standing))
+        )
         with market.undone():
             people = market.participants("signer", widest)
             market.fund(people)
@@ -438,6 +447,11 @@ class Measurement:
             for count, n in profile.relayed_orders:
                 batch = [[ladder_order(i, j) for j in range(n)] for i in range(count)]
                 self.found[f"relayed/bundles/{count}x{n}"] = Gas(None, self._relayed(people, [batch] * ROUNDS))
+            for count, n in profile.relayed_standing:
+                batch = [[ladder_order(i, j) for j in range(n)] if n > 1 else [waiting(i)] for i in range(count)]
+                last = [[replace(order, life=MAX_LIFE) for order in orders] for orders in batch]
+                gas = self._relayed(people, [*[batch] * (ROUNDS - 1), last])
+                self.found[f"relayed/standing/{count}x{n}"] = Gas(None, gas)
             if UNSORTED_BATCH in profile.relayed_batches:
                 for name in UNSORTED:
                     draw, side = Draw(f"unsorted {name}"), Side.ASK if name == "one_side" else None

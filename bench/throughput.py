@@ -2,11 +2,12 @@
 
 Usage: .venv/bin/python -m bench.throughput [--quick] [--orders N] [--out FOLDER]
 
-Participants sign orders, one or several to a message; the shipped intake and relay verify, keep and enter them, on an
-outbox in a file and an anvil that makes a block every two seconds, under the rules of busbar.devnet. Participants,
-funds and signatures are made before, and an epoch of as many orders, so that the words of accounts and book are in use
-as in a market that lives. The rate counts from the first bundle handed in to the receipt of the last one. Afterwards
-the epoch is cleared by a keeper, everybody is settled, and every balance is held against the reference auction.
+Participants sign orders, one or several to a message, once or several times in an epoch; the shipped intake and relay
+verify, keep and enter them, on an outbox in a file and an anvil that makes a block every two seconds, under the rules
+of busbar.devnet. Participants, funds and signatures are made before, and an epoch of as many orders, so that the words
+of accounts and book are in use as in a market that lives. The rate counts from the first bundle handed in to the
+receipt of the last one. Afterwards the epoch is cleared by a keeper, everybody is settled, and every balance is held
+against the reference auction.
 
 Wall time is what a person waits and depends on who else uses the machine; CPU time is what the work takes, so it
 says where the time goes on any machine: of this process by stage, and of anvil as a whole.
@@ -43,12 +44,12 @@ COMMAND = "make bench-throughput"
 TARGET = 1_000
 """Orders a second on two quiet cores."""
 BLOCK_S = 2
+MAINNET_GAS = 60_000_000
+"""Gas of a block of Ethereum since 2025-11; a permissioned chain sets its own."""
 HANDED = 500
 """Bundles handed in together."""
 SETTLE_BATCH = 50
 PATIENCE_S = 900
-QUICK = 300, 60, [1, 5]
-"""Orders, participants and orders to a message, for a test and a first look."""
 
 STAGES = {
     "verify": "verify signatures and read accounts at the door",
@@ -59,6 +60,33 @@ STAGES = {
     "mine": "wait for blocks",
     "note": "read receipts and note what became of each",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a run is like.
+
+    Attributes:
+        participants: Who sign; each has as many orders as the others.
+        per_message: Orders to a message.
+        block_gas: Gas of a block.
+    """
+
+    participants: int
+    per_message: int
+    block_gas: int = BLOCK_GAS_LIMIT
+
+
+SHAPES = (
+    Shape(10_000, 1, MAINNET_GAS),
+    Shape(10_000, 1),
+    Shape(2_000, 1),
+    Shape(2_000, 2),
+    Shape(2_000, 5),
+)
+"""For 10,000 orders: everybody one, and everybody five in as many messages, three, or one."""
+QUICK = 300, (Shape(300, 1, MAINNET_GAS), Shape(60, 1), Shape(60, 5))
+"""Orders and shapes for a test and a first look."""
 
 
 class BenchError(errors.BusbarError):
@@ -116,6 +144,7 @@ class Figures:
     orders: int
     messages: int
     participants: int
+    block_gas: int
     cores: int
     load_before: float
     seconds: float
@@ -139,7 +168,7 @@ class Figures:
     @property
     def most(self) -> float:
         """Orders a second that full blocks would hold."""
-        return BLOCK_GAS_LIMIT / BLOCK_S / (self.gas / self.orders)
+        return self.block_gas / BLOCK_S / (self.gas / self.orders)
 
     @property
     def cpu_us(self) -> float:
@@ -147,15 +176,12 @@ class Figures:
         return (self.anvil_cpu_s + self.python_cpu_s) * 1e6 / self.orders
 
 
-def measure(
-    orders: int, participants: int, per_message: Sequence[int], folder: Path, say: Callable[[str], None]
-) -> list[Figures]:
+def measure(orders: int, shapes: Sequence[Shape], folder: Path, say: Callable[[str], None]) -> list[Figures]:
     """Runs the bench.
 
     Args:
-        orders: Signed orders, dealt evenly.
-        participants: Who sign them; half of them sell.
-        per_message: How many orders a message holds; one run for each.
+        orders: Signed orders, dealt evenly; half of the participants sell.
+        shapes: A run for each.
         folder: For outboxes and the record.
         say: Told what happens.
 
@@ -163,22 +189,26 @@ def measure(
         BenchError: A bundle did not enter, or a balance is not what the reference says.
     """
     with Devnet(timestamp=START) as devnet:
-        say(f"{participants:,} participants: registering and funding")
+        everybody = max(shape.participants for shape in shapes)
+        say(f"{everybody:,} participants: registering and funding")
         market = BenchMarket(devnet, folder)
-        crowd = market.participants("throughput", participants)
+        crowd = market.participants("throughput", everybody)
         market.fund(crowd[::2], Asset.ENERGY)
         market.fund(crowd[1::2], Asset.MONEY)
         # Blocks made on demand are a second apart, and so are all until here.
         devnet.node.request("anvil_setBlockTimestampInterval", BLOCK_S)
         hands = Hands(devnet, market.chain.addresses, folder / "relay.sqlite")
+        # Before the clock counts, everybody has had an order, and those who have more to give had as many.
+        warm = sorted({Shape(shape.participants, 1, MAINNET_GAS) for shape in shapes}, key=lambda s: -s.participants)
         found = []
-        for number, size in enumerate((per_message[0], *per_message)):
+        for number, shape in enumerate((*warm, *shapes)):
             market.next_epoch()
-            say(f"{orders:,} orders, {size} to a message" + ("" if number else ", to warm up"))
-            lap = Lap(market, crowd, _book(crowd, orders, size, market.epoch, number))
+            say(f"{orders:,} orders of {shape.participants:,}, {shape.per_message} to a message")
+            lap = Lap(market, crowd[: shape.participants], orders, shape, number)
+            devnet.node.request("evm_setBlockGasLimit", hex(shape.block_gas))
             with at_pace(devnet.node, BLOCK_S):
-                found.append(lap.run(size, hands))
-        return found[1:]
+                found.append(lap.run(hands))
+        return found[len(warm) :]
 
 
 def _book(crowd: Sequence[KeySigner], orders: int, size: int, epoch: int, lap: int) -> list[tuple[KeySigner, Bundle]]:
@@ -196,16 +226,16 @@ def _book(crowd: Sequence[KeySigner], orders: int, size: int, epoch: int, lap: i
 class Lap:
     """One epoch: its bundles entered, cleared, settled and compared."""
 
-    def __init__(
-        self, market: BenchMarket, crowd: Sequence[KeySigner], book: Sequence[tuple[KeySigner, Bundle]]
-    ) -> None:
+    def __init__(self, market: BenchMarket, crowd: Sequence[KeySigner], orders: int, shape: Shape, number: int) -> None:
+        book = _book(crowd, orders, shape.per_message, market.epoch, number)
         self.market = market
+        self.shape = shape
         self.addresses = [who.address for who in crowd]
         self.bundles = [bundle for _, bundle in book]
         domain = market.chain.trading_domain
         self.signed = [SignedBundle.by(bundle, domain, bytes(who.account.key)) for who, bundle in book]
 
-    def run(self, size: int, hands: "Hands") -> Figures:
+    def run(self, hands: "Hands") -> Figures:
         """Enters, clears, settles and compares."""
         before = _balances(self.market.chain, self.addresses)
         entered = hands.enter(self.signed)
@@ -213,7 +243,8 @@ class Lap:
         orders = [(bundle.account, order) for bundle in self.bundles for order in bundle.orders]
         traded_wh, price2 = _compare(self.market.chain, self.addresses, before, orders)
         return Figures(
-            per_message=size,
+            per_message=self.shape.per_message,
+            block_gas=self.shape.block_gas,
             orders=len(orders),
             messages=len(self.bundles),
             participants=len(self.addresses),
@@ -366,8 +397,11 @@ def cpu_s(pid: int) -> float:
 def table(found: Sequence[Figures]) -> str:
     """The result as Markdown."""
     first = found[0]
+    titles = [f"{f.orders // f.participants} each, {f.per_message} to a message" for f in found]
     rows: list[tuple[str, Callable[[Figures], str]]] = [
+        ("participants", lambda f: f"{f.participants:,}"),
         ("messages", lambda f: f"{f.messages:,}"),
+        ("gas of a block, million", lambda f: f"{f.block_gas / 1e6:,.0f}"),
         ("**orders a second**, first handed in to last included", lambda f: f"**{f.rate:,.0f}**"),
         (f"target on two quiet cores: {TARGET:,}", lambda f: "reached" if f.rate >= TARGET else "missed"),
         ("seconds of that", lambda f: f"{f.seconds:.1f}"),
@@ -389,10 +423,10 @@ def table(found: Sequence[Figures]) -> str:
         for name, title in STAGES.items()
     ]
     stages.append(("anvil: simulate, include, answer", lambda f: _shown(f, f.anvil_cpu_s, None)))
-    head = [f"| {{}} | {' | '.join(f'{f.per_message} to a message' for f in found)} |", "|---|" + "---:|" * len(found)]
+    head = [f"| {{}} | {' | '.join(titles)} |", "|---|" + "---:|" * len(found)]
     lines = [
-        f"Written by `{COMMAND}`. {first.orders:,} signed orders of {first.participants:,} participants, a block every",
-        f"{BLOCK_S} s with {BLOCK_GAS_LIMIT:,} gas, {first.cores} cores.",
+        f"Written by `{COMMAND}`. {first.orders:,} signed orders in a run, a block every {BLOCK_S} s,",
+        f"{first.cores} cores.",
         "",
         head[0].format("figure"),
         head[1],
@@ -429,14 +463,12 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="300 orders; writes nothing unless --out is given")
     parser.add_argument("--orders", type=int, default=10_000)
-    parser.add_argument("--participants", type=int, default=2_000, help="each has as many orders as the others")
-    parser.add_argument("--per-message", type=int, nargs="+", default=[1, 2, 5], help="orders to a message, a run each")
     parser.add_argument("--out", type=Path, help="folder of the result; bench/results if not given")
     asked = parser.parse_args()
-    orders, participants, sizes = QUICK if asked.quick else (asked.orders, asked.participants, asked.per_message)
+    orders, shapes = QUICK if asked.quick else (asked.orders, SHAPES)
     with tempfile.TemporaryDirectory(prefix="busbar-bench-") as folder:
         try:
-            figures = measure(orders, participants, sizes, Path(folder), lambda text: print(text, file=sys.stderr))
+            figures = measure(orders, shapes, Path(folder), lambda text: print(text, file=sys.stderr))
         except errors.BusbarError as problem:
             sys.exit(f"bench.throughput: {problem}")
     print(table(figures))
