@@ -9,6 +9,7 @@ run are those of `make test`, those closest to the change first, and stop at the
 tests run on a copy without a bug and must pass: what fails on a mutant then fails because of it.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -274,7 +275,8 @@ def build(root: Path, mutant: Mutant | None) -> Path:
     if mutant is not None and mutant.file.endswith(".sol"):
         run(folder, [sys.executable, "scripts/export_abi.py"], check=True)
     else:
-        shutil.copytree(root / "busbar" / "abi", folder / "busbar" / "abi", dirs_exist_ok=True)
+        for compiled in ("busbar/abi", ".cache/test-abi"):
+            shutil.copytree(root / compiled, folder / compiled, dirs_exist_ok=True)
     return folder
 
 
@@ -317,7 +319,12 @@ def row(mutant: Mutant, test: str | None) -> str:
 def main() -> int:
     """Tries every mutant, or those named, and enters each in the table."""
     root = tools.project_root()
-    wanted = [mutant for mutant in MUTANTS if mutant.name in sys.argv[1:] or len(sys.argv) == 1]
+    parser = argparse.ArgumentParser(prog="mutants", description="Plants bugs and runs the tests on each.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; every one if none is named")
+    names = parser.parse_args().names
+    if strangers := set(names) - {mutant.name for mutant in MUTANTS}:
+        parser.error(f"no mutant is called {', '.join(sorted(strangers))}; docs/mutants.md lists them")
+    wanted = [mutant for mutant in MUTANTS if mutant.name in names or not names]
     honest = build(root, None)
     try:
         done = tried(honest, list(dict.fromkeys(mutant.closest for mutant in wanted)))
