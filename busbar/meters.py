@@ -235,7 +235,7 @@ class Gateway:
                 done[entry.key] = _ended(entry, register)
             elif reading.interval_end <= now:
                 due.append(entry.signed)
-        self.outbox.mark_each(done, State.DONE)
+        self.outbox.mark_each(done, State.DONE, synced=False)
         return sorted(due, key=lambda s: _place(s.reading))
 
     def _submit(self, batches: Sequence[Sequence[SignedReading]]) -> list[Outcome]:
@@ -293,7 +293,8 @@ class Gateway:
         parked_count = sum("parked" in note for note in counted)
         metrics.OUTCOMES.labels("parked", "").inc(parked_count)
         metrics.OUTCOMES.labels("counted", "").inc(len(counted) - parked_count)
-        self.outbox.mark_each({key: json.dumps(note) for key, note in notes.items()}, State.SENT)
+        # Where a reading counted is a courtesy to who asks; that it did, the chain tells again.
+        self.outbox.mark_each({key: json.dumps(note) for key, note in notes.items()}, State.SENT, synced=False)
         self.outbox.mark_each(refused, State.REFUSED)
         log.info("submitted", readings=count, skipped=count - len(counted), gas=outcome.gas_used)
 
