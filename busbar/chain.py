@@ -873,11 +873,7 @@ class Chain:
         """Transactions of each address that are included: the nonce of its next one."""
         unique = list(dict.fromkeys(addresses))
         at = "latest" if block is None else hex(block)
-        counts = self.node.batch([("eth_getTransactionCount", [address, at]) for address in unique])
-        for count in counts:
-            if isinstance(count, errors.BusbarError):
-                raise count
-        return {address: int(count, 16) for address, count in zip(unique, counts, strict=True)}
+        return _nonces(unique, self.node.batch([("eth_getTransactionCount", [address, at]) for address in unique]))
 
     def send_many(self, batch: Sequence[tuple[Signer, Call]], nonces: Mapping[str, int] | None = None) -> list[Outcome]:
         """Sends calls together and waits for their receipts; each has its own outcome.
@@ -895,7 +891,9 @@ class Chain:
         if not batch:
             return []
         outcomes: list[Outcome | None] = [None] * len(batch)
-        chain_id, *answers = self.node.batch([("eth_chainId", []), *(self._simulation(s, c) for s, c in batch)])
+        asked = [{"to": self.addresses[call.contract], "data": self._encode(call)} for _, call in batch]
+        simulations = [_simulation(s, call, to) for (s, call), to in zip(batch, asked, strict=True)]
+        chain_id, *answers = self.node.batch([("eth_chainId", []), *simulations])
         self._check_chain(chain_id)
         gas: list[Any] = [
             answer if isinstance(answer, errors.BusbarError) else call.gas or _with_room(int(answer, 16))
@@ -910,15 +908,7 @@ class Chain:
                 outcomes[i] = Outcome(call, signer.address, error=DryRun(told))
             else:
                 going.append(i)
-        requests_ = [
-            {
-                "to": self.addresses[batch[i][1].contract],
-                "data": self._encode(batch[i][1]),
-                "gas": gas[i],
-            }
-            for i in going
-        ]
-        sent = self.broadcast([(batch[i][0], request) for i, request in zip(going, requests_, strict=True)], nonces)
+        sent = self.broadcast([(batch[i][0], asked[i] | {"gas": gas[i]}) for i in going], nonces)
         receipts = self._receipts([tx for tx in sent if isinstance(tx, str)])
         for i, tx in zip(going, sent, strict=True):
             signer, call = batch[i]
@@ -931,16 +921,6 @@ class Chain:
             metrics.TRANSACTIONS.labels(str(outcome.call), _kind(outcome.error)).inc()
             metrics.GAS.labels(str(outcome.call)).inc(outcome.gas_used)
         return done
-
-    def _simulation(self, signer: Signer, call: Call) -> tuple[str, list[Any]]:
-        """The request that tries a call on the newest block and nothing else.
-
-        Some nodes would take what waits for a block for granted, and it may never come.
-        """
-        request = {"from": signer.address, "to": self.addresses[call.contract], "data": self._encode(call)}
-        if call.gas:
-            return "eth_call", [request | {"gas": hex(call.gas)}, "latest"]
-        return "eth_estimateGas", [request, "latest"]
 
     def payloads(self, sender: str, calls: Sequence[Call]) -> list[dict[str, Any]]:
         """Transactions for somebody else to sign and send in this order: what `send` would have signed.
@@ -1023,9 +1003,17 @@ class Chain:
         """
         if not transactions:
             return []
-        following = dict(nonces if nonces is not None else self.nonces(signer.address for signer, _ in transactions))
+        unnamed = [] if nonces is not None else list(dict.fromkeys(signer.address for signer, _ in transactions))
+        block, *counts = self.node.batch(
+            [
+                ("eth_getBlockByNumber", ["latest", False]),
+                *(("eth_getTransactionCount", [address, "latest"]) for address in unnamed),
+            ]
+        )
+        if isinstance(block, errors.BusbarError):
+            raise block
+        following = _nonces(unnamed, counts) if nonces is None else dict(nonces)
         self._places = {(who, n): p for (who, n), p in self._places.items() if n >= following.get(who, 0)}
-        block = self.node.request("eth_getBlockByNumber", "latest", False)
         head, fees = _head(block), self._fees(int(block.get("baseFeePerGas", "0x0"), 16))
         places: list[_Place] = []
         rounds: dict[int, list[int]] = {}
@@ -1264,6 +1252,24 @@ def _head(block: Any) -> Head:
         raise NodeRefusedError("the node knows no newest block: it is starting or behind")
     used, limit = (int(block.get(name, "0x0"), 16) for name in ("gasUsed", "gasLimit"))
     return Head(int(block["number"], 16), int(block["timestamp"], 16), block["hash"], used, limit)
+
+
+def _simulation(signer: Signer, call: Call, asked: Mapping[str, str]) -> tuple[str, list[Any]]:
+    """The request that tries a call on the newest block and nothing else.
+
+    Some nodes would take what waits for a block for granted, and it may never come.
+    """
+    request = {"from": signer.address, **asked}
+    if call.gas:
+        return "eth_call", [request | {"gas": hex(call.gas)}, "latest"]
+    return "eth_estimateGas", [request, "latest"]
+
+
+def _nonces(addresses: Sequence[str], counts: Sequence[Any]) -> dict[str, int]:
+    for count in counts:
+        if isinstance(count, errors.BusbarError):
+            raise count
+    return {address: int(count, 16) for address, count in zip(addresses, counts, strict=True)}
 
 
 def _with_room(gas: int) -> int:

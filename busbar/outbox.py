@@ -249,7 +249,7 @@ class Outbox:
 
     @contextmanager
     def _synchronous(self, how: str) -> Iterator[None]:
-        """Has what is committed meanwhile wait for the disk (FULL), or go there with what is committed next (NORMAL)."""
+        """Has what is committed meanwhile wait for the disk (FULL), or follow with what is committed next (NORMAL)."""
         self._db.execute(f"PRAGMA synchronous = {how}")
         try:
             yield
