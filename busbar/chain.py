@@ -29,9 +29,7 @@ from eth_account import Account as EthAccount
 from eth_account.signers.local import LocalAccount
 from eth_utils.abi import abi_to_signature
 from eth_utils.crypto import keccak
-from web3 import HTTPProvider, Web3
-from web3.exceptions import Web3Exception
-from web3.types import RPCEndpoint
+from web3 import Web3
 
 from busbar import errors, metrics, tools
 from busbar.clearing import LongSide, Result
@@ -518,9 +516,17 @@ class Node:
     def __init__(self, url: str, timeout_s: float = 30) -> None:
         self.url = url
         session = requests.Session()
-        # This machine is not reached through the environment's proxies; looking them up takes as long as an answer.
+        # This machine is not reached through the environment's proxies.
         session.trust_env = not self.is_local
-        self.provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s}, session=session)
+        # All requests are alike: made ready once, for that takes longer than an answer.
+        kind = {"Content-Type": "application/json", "User-Agent": "busbar"}
+        try:
+            self._alike = session.prepare_request(requests.Request("POST", url, headers=kind))
+            self._adapter = session.get_adapter(url)
+        except requests.RequestException as problem:
+            raise self._away(problem) from problem
+        way = session.merge_environment_settings(url, {}, stream=None, verify=None, cert=None)
+        self._way: Mapping[str, Any] = {"timeout": timeout_s, **way}
 
     @property
     def is_local(self) -> bool:
@@ -547,22 +553,43 @@ class Node:
         """
         results: list[Any] = []
         for start in range(0, len(calls), size):
-            part = [(RPCEndpoint(method), list(params)) for method, params in calls[start : start + size]]
+            part = [
+                {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
+                for number, (method, params) in enumerate(calls[start : start + size])
+            ]
             try:
-                answers = self.provider.make_batch_request(part)
-            except (requests.RequestException, OSError, Web3Exception) as problem:
-                raise ChainUnreachableError(
-                    f"no node answers at {self.url} ({type(problem).__name__}): start one with `make devnet`, "
-                    "or name another address"
-                ) from problem
+                answers = json.loads(self._post(json.dumps(part).encode()))
+            except (requests.RequestException, OSError) as problem:
+                raise self._away(problem) from problem
             except ValueError as problem:
                 raise NodeRefusedError(
                     f"{self.url} is no node, for its answer is not JSON: name another address"
                 ) from problem
-            if not isinstance(answers, list) or len(answers) != len(part):
+            # A node may answer in any order.
+            by_id = {answer.get("id"): answer for answer in answers} if _are_objects(answers) else {}
+            if len(answers) != len(part) or by_id.keys() != set(range(len(part))):
                 raise NodeRefusedError(f"{self.url} answered a batch with {_one_line(str(answers))[:200]}")
-            results += [_result(answer) for answer in answers]
+            results += [_result(by_id[number]) for number in range(len(part))]
         return results
+
+    def _post(self, body: bytes) -> bytes:
+        request = self._alike.copy()
+        request.url, request.body = self.url, body
+        request.headers["Content-Length"] = str(len(body))
+        answer = self._adapter.send(request, **self._way)
+        told = answer.content
+        answer.raise_for_status()
+        return told
+
+    def _away(self, problem: Exception) -> ChainUnreachableError:
+        return ChainUnreachableError(
+            f"no node answers at {self.url} ({type(problem).__name__}): start one with `make devnet`, "
+            "or name another address"
+        )
+
+
+def _are_objects(answers: Any) -> bool:
+    return isinstance(answers, list) and all(isinstance(answer, dict) for answer in answers)
 
 
 def _result(answer: Any) -> Any:
@@ -1003,16 +1030,8 @@ class Chain:
         """
         if not transactions:
             return []
-        unnamed = [] if nonces is not None else list(dict.fromkeys(signer.address for signer, _ in transactions))
-        block, *counts = self.node.batch(
-            [
-                ("eth_getBlockByNumber", ["latest", False]),
-                *(("eth_getTransactionCount", [address, "latest"]) for address in unnamed),
-            ]
-        )
-        if isinstance(block, errors.BusbarError):
-            raise block
-        following = _nonces(unnamed, counts) if nonces is None else dict(nonces)
+        block, following = self._newest(() if nonces is not None else (signer.address for signer, _ in transactions))
+        following |= nonces or {}
         self._places = {(who, n): p for (who, n), p in self._places.items() if n >= following.get(who, 0)}
         head, fees = _head(block), self._fees(int(block.get("baseFeePerGas", "0x0"), 16))
         places: list[_Place] = []
@@ -1045,6 +1064,19 @@ class Chain:
         if self.after_send is not None:
             self.after_send()
         return sent
+
+    def _newest(self, addresses: Iterable[str]) -> tuple[Any, dict[str, int]]:
+        """The newest block as the node tells it, and the next nonces of these addresses there, in one request."""
+        unique = list(dict.fromkeys(addresses))
+        block, *counts = self.node.batch(
+            [
+                ("eth_getBlockByNumber", ["latest", False]),
+                *(("eth_getTransactionCount", [address, "latest"]) for address in unique),
+            ]
+        )
+        if isinstance(block, errors.BusbarError):
+            raise block
+        return block, _nonces(unique, counts)
 
     def _fees(self, base_fee_wei: int) -> dict[str, int]:
         """What a unit of gas is offered: room for six blocks of rising base fee, within the cap.
