@@ -567,7 +567,7 @@ class Node:
                 ) from problem
             # A node may answer in any order.
             by_id = {answer.get("id"): answer for answer in answers} if _are_objects(answers) else {}
-            if len(answers) != len(part) or by_id.keys() != set(range(len(part))):
+            if by_id.keys() != set(range(len(part))) or len(answers) != len(part):
                 raise NodeRefusedError(f"{self.url} answered a batch with {_one_line(str(answers))[:200]}")
             results += [_result(by_id[number]) for number in range(len(part))]
         return results

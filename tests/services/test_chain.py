@@ -126,7 +126,9 @@ def test_batch__a_node_that_answers_in_another_order__is_put_in_order():
         assert Node(url).batch([("one", []), ("two", [])]) == ["first", "second"]
 
 
-@pytest.mark.parametrize("ids", [b"[0, 0]", b"[0, null]", b"[1, 2]", b"[0]", b"[0, 1, 2]", b"[0, 1, 1]"], ids=bytes.decode)
+@pytest.mark.parametrize(
+    "ids", [b"[0, 0]", b"[0, null]", b"[1, 2]", b"[0]", b"[0, 1, 2]", b"[0, 1, 1]"], ids=bytes.decode
+)
 def test_batch__answers_that_fit_no_question__are_refused_in_one_line(ids):
     body = json.dumps([{"jsonrpc": "2.0", "id": number, "result": "0x0"} for number in json.loads(ids)]).encode()
     with serving(200, body) as url, pytest.raises(NodeRefusedError, match="answered a batch with") as caught:
