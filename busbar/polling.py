@@ -7,6 +7,7 @@ overtaken and changes nothing. A cursor that the head-end does not know any more
 """
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -144,9 +145,13 @@ class Poller:
                 continue
             taken += self._take(page)
             metrics.POLLS.labels("read").inc()
+            self._heard()
             if not page.more or page.next_cursor == cursor:
                 break
         return taken
+
+    def _heard(self) -> None:
+        metrics.PAGE_READ.labels(httpx.URL(self.head_end.url).host).set(time.time())
 
     def _take(self, page: Page) -> int:
         readings = self._parsed(page.readings)
@@ -176,6 +181,8 @@ class Poller:
 
     def start(self) -> None:
         """Polls again and again, on a thread of its own."""
+        # One that never answers is missed too.
+        self._heard()
         self._thread.start()
 
     def stop(self) -> None:
