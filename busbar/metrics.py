@@ -46,6 +46,11 @@ BUNDLES = Counter("busbar_relay_bundles", "Signed bundles by what became of them
 READINGS = Counter("busbar_meters_readings", "Readings at the doors by what was answered.", ["door", "result"])
 OUTCOMES = Counter("busbar_meters_outcomes", "Submitted readings by what the chain made of them.", ["result", "reason"])
 POLLS = Counter("busbar_meters_polls", "Pages asked of the head-end by what came of it.", ["result"])
+PAGE_READ = Gauge(
+    "busbar_meters_page_read_timestamp_seconds",
+    "When a page of the head-end was last read, or polling began; Unix seconds.",
+    ["headend"],
+)
 QUEUE = Gauge("busbar_queue_items", "Items of the outbox by state.", ["state"])
 
 LONGEST_STEP_S = 180

@@ -156,11 +156,15 @@ class Poller:
                 continue
             taken += self._take(page)
             metrics.POLLS.labels("read").inc()
+            self._heard()
             if not page.more or page.next_cursor == cursor:
                 break
             if not page.readings:
                 raise HeadEndError(f"{source} sent an empty page and says that there is more")
         return taken
+
+    def _heard(self) -> None:
+        metrics.PAGE_READ.labels(httpx.URL(self.head_end.url).host).set(time.time())
 
     def _take(self, page: Page) -> int:
         readings = self._parsed(page.readings)
@@ -191,6 +195,8 @@ class Poller:
 
     def start(self) -> None:
         """Polls again and again, on a thread of its own."""
+        # One that never answers is missed too.
+        self._heard()
         self._thread.start()
 
     def stop(self) -> None:

@@ -241,7 +241,7 @@ def test_status__the_node_is_gone__says_so(live, monkeypatch):
     market, url, _ = live
     monkeypatch.setattr("busbar.api.context.BESIDE_S", 0)
     assert httpx.get(url + "/api/v1/status").json()["behind_blocks"] == 0
-    monkeypatch.setattr(market.chain.node.provider, "endpoint_uri", "http://127.0.0.1:1")
+    monkeypatch.setattr(market.chain.node, "url", "http://127.0.0.1:1")
     assert httpx.get(url + "/api/v1/status").json()["node_block"] is None
     answer = httpx.post(url + f"/api/v1/accounts/{market.actors.consumer.address}/withdraw", json=wei("money", 1))
     assert (answer.status_code, answer.json()["title"]) == (503, "The node does not answer")

@@ -6,10 +6,11 @@ import socket
 import threading
 from contextlib import suppress
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from busbar import door
+from busbar import door, metrics
 from busbar.devnet import Devnet, free_port
 from busbar.headend import Readings, create_app
 from busbar.intake import AHEAD_S, Intake
@@ -304,6 +305,37 @@ def test_poll__page_comes_a_byte_at_a_time__is_left_after_the_time_of_a_page(mar
             poller.poll()
         let_go.set()
         head_end.close()
+
+
+def heard(place):
+    """When the head-end was last heard of, as the metrics tell."""
+    return metrics.PAGE_READ.labels(httpx.URL(place.url).host)._value.get()
+
+
+def test_poll__page_without_readings__was_read(place, monkeypatch):
+    place.poller().poll()
+    monkeypatch.setattr("busbar.polling.time.time", lambda: 4_711)
+    assert place.poller().poll() == 0
+    assert heard(place) == 4_711
+
+
+@pytest.mark.parametrize("fault", ["error", "garbage", "slow"])
+def test_poll__no_page__leaves_the_time_of_the_last_one(place, monkeypatch, fault):
+    monkeypatch.setattr("busbar.polling.time.time", lambda: 815)
+    place.poller().poll()
+    monkeypatch.setattr("busbar.polling.time.time", lambda: 4_711)
+    place.faulty.faults = [fault]
+    with pytest.raises(HeadEndError):
+        place.poller().poll()
+    assert heard(place) == 815
+
+
+def test_start__head_end_that_never_answers__is_missed_from_then_on(place, market, monkeypatch):
+    monkeypatch.setattr("busbar.polling.time.time", lambda: 4_711)
+    poller = Poller(HeadEnd(f"http://127.0.0.1:{free_port()}", 1), Intake(market.chain, Outbox(None)), pause_s=0.01)
+    poller.start()
+    poller.stop()
+    assert heard(place) == 4_711
 
 
 def test_poll__nobody_there__is_a_fault_that_passes(market, tmp_path):
