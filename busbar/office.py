@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from busbar import errors, service, tools
-from busbar.options import Network, Once, Pause, Plan, RecordFile, Url, market_of, settings_of
+from busbar import errors, tools
+from busbar.options import Network, Once, Pause, Plan, Process, Quiet, RecordFile, Url, market_of, settings_of
 from busbar.units import ENERGY_UNITS_PER_WH, kwh, price, thb
 
 if TYPE_CHECKING:  # see busbar.cli
@@ -34,10 +34,10 @@ app.add_typer(show, name="show")
 app.add_typer(order, name="order")
 
 Database = Annotated[
-    str,
-    typer.Option(envvar="BUSBAR_DATABASE", help="sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."),
+    str | None,
+    typer.Option(help="sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME; the setting's if none."),
 ]
-Api = Annotated[str, typer.Option("--api", envvar="BUSBAR_API", help="Address of `busbar api`.")]
+Api = Annotated[str, typer.Option("--api", envvar="BUSBAR_API_URL", help="Address of `busbar api`.")]
 Who = Annotated[str, typer.Option("--account", help="Whose: dev:N, or an encrypted keystore.")]
 TariffFile = Annotated[Path | None, typer.Option("--tariffs", help="Dated tariffs, as in data/tariffs.")]
 BySignature = Annotated[
@@ -45,7 +45,6 @@ BySignature = Annotated[
 ]
 Rows = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")]
 
-DEFAULT_DATABASE = "sqlite:///out/history.db"
 DEFAULT_API = "http://127.0.0.1:8000"
 
 
@@ -54,12 +53,14 @@ def _chain(network: str | None, url: str | None, record: Path | None) -> "Chain"
 
 
 @contextmanager
-def _engine(database: str) -> "Iterator[Engine]":
+def _engine(database: str | None) -> "Iterator[Engine]":
     from busbar.history import open_database
+    from busbar.settings import DATABASE, Settings
 
-    if database == DEFAULT_DATABASE:
+    named = database or Settings.load().database
+    if named == DATABASE:
         Path("out").mkdir(exist_ok=True)
-    engine = open_database(database)
+    engine = open_database(named)
     try:
         yield engine
     finally:
@@ -75,7 +76,7 @@ def _tariff_file(path: Path | None) -> Path:
 
 @app.command()
 def index(
-    database: Database = DEFAULT_DATABASE,
+    database: Database = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Forget what came from the chain and begin again.")
     ] = False,
@@ -84,32 +85,30 @@ def index(
     record: RecordFile = None,
     pause: Pause = None,
     once: Once = False,
+    quiet: Quiet = False,
 ) -> None:
     """Follows the chain into a database. Stop and start it as you like."""
     from busbar.history import History
 
-    settings = settings_of()
-    chain = market_of(settings, network, url, record)[2]
+    process = Process("index", network, url, record, pause, once, quiet)
     with _engine(database) as engine:
         if rebuild:
             History.forget(engine)
-        history = History(chain, engine)
-        service.run(lambda: _follow(history), pause_s=pause or settings.pause_s, once=once)
+        history = History(process.chain, engine)
+        process.run(lambda: _follow(history), [], process.settings.index.metrics_port)
 
 
-def _follow(history: "History") -> "Sequence[Outcome]":
+def _follow(history: "History") -> "list[Outcome]":
     import structlog
 
     done = history.step()
     if done:
         structlog.get_logger(__name__).info("indexed", blocks=done)
-    return ()
+    return []
 
 
 @app.command()
-def verify(
-    database: Database = DEFAULT_DATABASE, network: Network = None, url: Url = None, record: RecordFile = None
-) -> None:
+def verify(database: Database = None, network: Network = None, url: Url = None, record: RecordFile = None) -> None:
     """Compares the index with the chain at one block: balances, import, registers, supply, results, open book."""
     from busbar.history import verify as compare
 
@@ -125,15 +124,15 @@ def verify(
 
 @app.command()
 def api(
-    database: Database = DEFAULT_DATABASE,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    database: Database = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may call, such as https://app.example; repeatable.")
     ] = None,
-    rate: Annotated[str, typer.Option(help="Requests allowed from one address; empty for no limit.")] = "1200/minute",
+    rate: Annotated[str | None, typer.Option(help="Requests allowed from one address; empty for no limit.")] = None,
     tariffs: TariffFile = None,
-    plan: Plan = "residential-1.2",
+    plan: Annotated[str | None, typer.Option(help="Retail plan of statements: residential-1.2 or tou-1.3.")] = None,
     relay: Annotated[
         str | None,
         typer.Option(envvar="BUSBAR_RELAY_URL", help="Address of the `busbar relay` that signed orders are handed to."),
@@ -150,42 +149,38 @@ def api(
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
+    quiet: Quiet = False,
 ) -> None:
     """Serves the index over HTTP, under /api/v1. `busbar index` fills it."""
-    import uvicorn
     from limits import parse
 
+    from busbar import door, metrics
     from busbar.api.app import create_app
     from busbar.api.context import Settings
-    from busbar.door import STOP_S
+    from busbar.api.serving import Serving
 
     try:
         parse(rate or "1/second")
     except ValueError:
         raise typer.BadParameter(f"{rate!r} is no rate: write 600/minute, say", param_hint="--rate") from None
-    chain = _chain(network, url, record)
+    process = Process("api", network, url, record, None, False, quiet)
+    set_up = process.settings
+    mine = set_up.api
     with _engine(database) as engine:
-        origins = tuple(cors_origin or ())
         settings = Settings(
             engine,
-            chain,
-            origins,
-            rate or None,
-            _tariff_file(tariffs),
-            plan,
-            relay_url=relay,
-            gateway_url=gateway,
-            dapp=dapp,
+            process.chain,
+            tuple(cors_origin or mine.cors_origins),
+            (mine.rate if rate is None else rate) or None,
+            _tariff_file(tariffs or mine.tariffs),
+            plan or mine.plan,
+            relay_url=relay or set_up.relay_url,
+            gateway_url=gateway or set_up.gateway_url,
+            dapp=dapp or mine.dapp,
         )
-        uvicorn.run(
-            create_app(settings),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_S,
-        )
+        app = create_app(settings)
+        with metrics.served(set_up.metrics_host, mine.metrics_port, Serving(settings)):
+            door.run(app, host or mine.host, mine.port if port is None else port)
 
 
 @app.command()
@@ -269,7 +264,7 @@ def statement(
     account: Annotated[str, typer.Argument(help="Participant's address.")],
     month: Annotated[str, typer.Argument(help="YYYY-MM, Bangkok calendar.")],
     file: Annotated[Path, typer.Argument(help="File to write: .json, .csv or .pdf.")],
-    database: Database = DEFAULT_DATABASE,
+    database: Database = None,
     tariffs: TariffFile = None,
     plan: Plan = "residential-1.2",
     named: Annotated[bool, typer.Option("--named", help="Print the participant's name on the PDF, if known.")] = False,
@@ -298,7 +293,7 @@ def statement(
 
 @app.command()
 def reset(
-    database: Database = DEFAULT_DATABASE,
+    database: Database = None,
     network: Network = None,
     url: Url = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

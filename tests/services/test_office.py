@@ -180,6 +180,7 @@ def test_api__as_a_process__serves_and_stops(market, command, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     paths = [json.loads(line)["path"] for line in said.splitlines() if "answered" in line]
+    assert process.returncode == 0
     assert paths == ["/api/v1/status", f"/api/v1/energy/bundles/0x{'0' * 72}"]
 
 
