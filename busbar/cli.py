@@ -541,7 +541,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(app(standalone_mode=False))
-    except (errors.BusbarError, OSError) as problem:
+    except OSError as problem:
+        told = f"{problem.filename}: {problem.strerror}" if problem.filename and problem.strerror else problem
+        sys.stderr.write(f"busbar: {told}\n")
+        sys.exit(1)
+    except errors.BusbarError as problem:
         sys.stderr.write(f"busbar: {problem}\n")
         sys.exit(1)
     except typer.Abort:
@@ -549,7 +553,7 @@ def main() -> None:
         sys.exit(130)
     except typer.TyperException as problem:
         # Wrong words on the command line: what is wrong in one line, or the help if there were none.
-        told = problem.format_message()
+        told = problem.format_message().removesuffix(".")
         sys.stderr.write(told + "\n" if "\n" in told else f"busbar: {told}: see `busbar --help`\n")
         sys.exit(2)
 

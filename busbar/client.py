@@ -76,6 +76,8 @@ class Client:
 
     def __init__(self, url: str, signer: KeySigner | None = None, timeout_s: float = 30) -> None:
         self.signer = signer
+        if not url.startswith(("http://", "https://")):
+            raise ApiError(0, {"detail": f"{url!r} is no address of a server: write http://127.0.0.1:8000, say"})
         self._http = httpx.Client(base_url=url, timeout=timeout_s)
 
     def close(self) -> None:

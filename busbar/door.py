@@ -12,7 +12,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from busbar import errors
+from busbar import errors, tools
 
 GROUP = 500
 """Most entries that share one look at the chain and one write to the disk."""
@@ -109,7 +109,10 @@ def _server(app: FastAPI, most_connections: int | None = None) -> uvicorn.Server
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as problem:
+        raise tools.PortUnusableError(host, port, "requests", problem) from None
 
 
 def _tell(listening: socket.socket) -> None:
@@ -121,7 +124,7 @@ def run(app: FastAPI, host: str, port: int) -> None:
     """Answers at a port until SIGINT or SIGTERM.
 
     Raises:
-        OSError: The port is somebody else's.
+        PortUnusableError: The port is somebody else's.
     """
     listening = _listen(host, port)
     # The server raises the signal again once it has stopped, so that whoever called it may end by it: nobody need.
@@ -136,7 +139,7 @@ def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:
     """Answers at a port, on a thread of its own, until the function it returns is called.
 
     Raises:
-        OSError: The port is somebody else's.
+        PortUnusableError: The port is somebody else's.
     """
     listening = _listen(host, port)
     server = _server(app, MOST_CONNECTIONS)

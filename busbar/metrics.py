@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import Counter, Gauge, make_wsgi_app
 
-from busbar import errors
+from busbar import errors, tools
 
 TRANSACTIONS = Counter("busbar_transactions", "Calls by what became of them.", ["call", "result"])
 GAS = Counter("busbar_gas_used", "Gas of included transactions.", ["call"])
@@ -108,7 +108,7 @@ def served(host: str, port: int, pulse: Vitals) -> Iterator[None]:
     """Answers at a port meanwhile; at none if it is 0.
 
     Raises:
-        OSError: The port is somebody else's.
+        PortUnusableError: The port is somebody else's.
     """
     if not port:
         yield
@@ -124,7 +124,7 @@ def serve(host: str, port: int, pulse: Vitals) -> Callable[[], None]:
     """Answers at a port until the function it returns is called.
 
     Raises:
-        OSError: The port is somebody else's.
+        PortUnusableError: The port is somebody else's.
     """
     scraped = make_wsgi_app()
 
@@ -142,7 +142,10 @@ def serve(host: str, port: int, pulse: Vitals) -> Callable[[], None]:
         start("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain")])
         return [told.encode() + b"\n"]
 
-    server = make_server(host, port, app, _Server, _Handler)
+    try:
+        server = make_server(host, port, app, _Server, _Handler)
+    except OSError as problem:
+        raise tools.PortUnusableError(host, port, "metrics", problem) from None
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
 

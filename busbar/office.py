@@ -4,7 +4,7 @@ As in `busbar.cli`: commands parse, call and print.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # see busbar.cli
 
     from busbar.api.errands import ErrandShape
     from busbar.chain import Call, Chain, Outcome
-    from busbar.client import Client
     from busbar.history import History
     from busbar.relayed import Relayed
+    from busbar.statements import Statement
 
 app = typer.Typer()
 show = typer.Typer(no_args_is_help=True, help="Prints blocks, epochs, trades or the book, from the API.")
@@ -39,6 +39,7 @@ Database = Annotated[
 ]
 Api = Annotated[str, typer.Option("--api", envvar="BUSBAR_API_URL", help="Address of `busbar api`.")]
 Who = Annotated[str, typer.Option("--account", help="Whose: dev:N, or an encrypted keystore.")]
+Looked = Annotated[str, typer.Option("--account", help="Whose: an address, dev:N, or a keystore.")]
 TariffFile = Annotated[Path | None, typer.Option("--tariffs", help="Dated tariffs, as in data/tariffs.")]
 BySignature = Annotated[
     bool, typer.Option("--relayed", help="Sign only and let the relay behind the API bring it: no gas, no node.")
@@ -240,23 +241,38 @@ def audit(
     """Rebuilds prices, fills, balances and supply from events and signed readings; names the first difference."""
     from busbar.archive import Archive, collect
     from busbar.audit import bills, run
-    from busbar.statements import Statement, Tariffs
+    from busbar.statements import Tariffs
 
     archive = collect(_chain(network, url, record)) if file is None else Archive.load(file)
     result = run(archive, head_hash)
     findings = list(result.findings)
     if statement and result.ledger is not None:
-        read = [Statement.model_validate_json(path.read_text(encoding="utf-8")) for path in statement]
+        read = [_read_statement(path) for path in statement]
         findings = sorted([*findings, *bills(archive, result.ledger, read, Tariffs(_tariff_file(tariffs), plan))])
     for check in result.checks:
         typer.echo(f"{'OK  ' if check.ok else 'FAIL'} {check.name}")
     typer.echo(f"{len(archive.blocks)} blocks, {result.readings} signed readings, last block {archive.head.hash}")
     failed = [check.name for check in result.checks if not check.ok]
     if findings:
-        raise errors.BusbarError(f"the audit found {len(findings)} differences, the first: {findings[0]}")
+        count = "a difference" if len(findings) == 1 else f"{len(findings)} differences, the first"
+        raise errors.BusbarError(f"the audit found {count}: {findings[0]}")
     if failed:
         raise errors.BusbarError(f"the audit failed: {', '.join(failed)}")
     typer.echo("the audit found no difference")
+
+
+def _read_statement(path: Path) -> "Statement":
+    from pydantic import ValidationError
+
+    from busbar.statements import Statement
+
+    try:
+        return Statement.model_validate_json(path.read_bytes())
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        told = f"{where}: {first['msg']}" if where else first["msg"]
+        raise errors.BusbarError(f"{path} is no statement as `busbar statement` writes it as JSON: {told}") from None
 
 
 @app.command()
@@ -270,17 +286,14 @@ def statement(
     named: Annotated[bool, typer.Option("--named", help="Print the participant's name on the PDF, if known.")] = False,
 ) -> None:
     """Writes a participant's bill of a month."""
-    from eth_utils.address import is_hex_address, to_checksum_address
-
     from busbar.bill import to_pdf
+    from busbar.keys import written_address
     from busbar.people import look_up
     from busbar.statements import Month, Tariffs, make, to_csv
 
     if file.suffix not in (".json", ".csv", ".pdf"):
         raise typer.BadParameter("must end in .json, .csv or .pdf", param_hint="FILE")
-    if not is_hex_address(account):
-        raise typer.BadParameter(f"{account!r} is no address", param_hint="ACCOUNT")
-    who = str(to_checksum_address(account))
+    who = written_address(account)
     with _engine(database) as engine, engine.connect() as connection:
         made = make(connection, who, Month.parse(month), Tariffs(_tariff_file(tariffs), plan))
         person = look_up(connection, who) if named else None
@@ -325,12 +338,12 @@ def reset(
 
 
 @app.command()
-def account(who: Who = "dev:20", network: Network = None, url: Url = None, record: RecordFile = None) -> None:
+def account(who: Looked = "dev:20", network: Network = None, url: Url = None, record: RecordFile = None) -> None:
     """Prints what an account holds, owes and has in the market."""
-    from busbar.keys import signer
+    from busbar import keys
 
     chain = _chain(network, url, record)
-    address = signer(who, chain.chain_id, settings_of().keystores).address
+    address = keys.address(who, chain.chain_id, settings_of().keystores)
     block = chain.head().number
     (held,), (imports,) = chain.accounts([address], block), chain.imports([address], block)
     wallet = [chain.view(token, "balanceOf", address, block=block) for token in ("GridToken", "BahtToken")]
@@ -357,8 +370,30 @@ def _energy(energy_uwh: int) -> str:
     return kwh(energy_uwh // ENERGY_UNITS_PER_WH)
 
 
-def _epochs(client: "Client", epochs: int, until: int | None) -> int:
-    return epochs if until is None else until - client.status().epoch
+def _epochs(open_epoch: "Callable[[], int]", epochs: int, until: int | None) -> int:
+    """How many epochs an order stands beyond the open one."""
+    if until is None:
+        return epochs
+    now = open_epoch()
+    if until < now:
+        raise errors.BusbarError(f"epoch {until} is over: epoch {now} is open")
+    return until - now
+
+
+def _same_order(who: str, chain_id: int, number: int) -> None:
+    """Refuses an order's id that is none, or of somebody else.
+
+    Raises:
+        OrderNotOpen: No order can have this id.
+        NotOrderOwner: It is of another account.
+    """
+    from busbar.errors import NotOrderOwner
+    from busbar.keys import address
+    from busbar.orders import OrderId
+
+    mine = address(who, chain_id, settings_of().keystores)
+    if OrderId.parse(number).account != mine:
+        raise NotOrderOwner(number, mine)
 
 
 def _act(chain: "Chain", who: str, calls: "Iterable[Call]") -> None:
@@ -401,9 +436,23 @@ def _enter(chain: "Chain", who: str, side: int, tick: int, quantity_wh: int, epo
     from busbar.chain import create_orders_call
     from busbar.orders import Order, Side
 
-    if until is not None:
-        epochs = until - chain.calendar.epoch_at(chain.head().timestamp)
+    epochs = _epochs(lambda: chain.calendar.epoch_at(chain.head().timestamp), epochs, until)
     _act(chain, who, [create_orders_call([Order(Side(side), tick, quantity_wh, epochs)])])
+
+
+def _enter_relayed(
+    api: str,
+    who: str,
+    record: Path | None,
+    side: Literal["buy", "sell"],
+    tick: int,
+    quantity_wh: int,
+    epochs: int,
+    until: int | None,
+) -> None:
+    with _relayed(api, who, record) as mine:
+        beyond = _epochs(lambda: mine.client.status().epoch, epochs, until)
+        typer.echo(f"order {mine.order(side, tick, quantity_wh, beyond)}")
 
 
 Tick = Annotated[int, typer.Argument(help="Limit per kWh in ticks, 1 to 1023.")]
@@ -430,8 +479,7 @@ def buy(
 ) -> None:
     """Bids for energy, at TICK or less."""
     if relayed:
-        with _relayed(api, who, record) as mine:
-            typer.echo(f"order {mine.order('buy', tick, quantity_wh, _epochs(mine.client, epochs, until))}")
+        _enter_relayed(api, who, record, "buy", tick, quantity_wh, epochs, until)
         return
     _enter(_chain(network, url, record), who, 0, tick, quantity_wh, epochs, until)
 
@@ -451,8 +499,7 @@ def sell(
 ) -> None:
     """Offers energy, at TICK or more."""
     if relayed:
-        with _relayed(api, who, record) as mine:
-            typer.echo(f"order {mine.order('sell', tick, quantity_wh, _epochs(mine.client, epochs, until))}")
+        _enter_relayed(api, who, record, "sell", tick, quantity_wh, epochs, until)
         return
     _enter(_chain(network, url, record), who, 1, tick, quantity_wh, epochs, until)
 
@@ -474,9 +521,12 @@ def cancel(
         raise typer.BadParameter(f"{order_id!r} is no order's id", param_hint="ORDER_ID")
     if relayed:
         with _relayed(api, who, record) as mine:
+            _same_order(who, mine.client.status().chain_id, int(order_id))
             _say(mine.cancel(int(order_id)))
         return
-    _act(_chain(network, url, record), who, [Call("Trading", "cancelOrder", (int(order_id),))])
+    chain = _chain(network, url, record)
+    _same_order(who, chain.chain_id, int(order_id))
+    _act(chain, who, [Call("Trading", "cancelOrder", (int(order_id),))])
 
 
 def _asset(name: Asset) -> tuple[int, str]:
@@ -504,8 +554,31 @@ def deposit(
         return
     chain = _chain(network, url, record)
     trading = chain.addresses["Trading"]
+    _require_depositable(chain, who, asset, amount_wei)
     calls = [Call(token, "approve", (trading, amount_wei)), Call("Trading", "deposit", (number, amount_wei))]
     _act(chain, who, calls)
+
+
+def _require_depositable(chain: "Chain", who: str, asset: Asset, amount_wei: int) -> None:
+    """Refuses what the contract would, before anything is approved that would stay behind.
+
+    Raises:
+        InexactAmount: It is not a whole number of accounting units.
+        NotRegistered: The account is no participant.
+        ERC20InsufficientBalance: The wallet holds less.
+    """
+    from busbar.errors import ERC20InsufficientBalance, NotRegistered
+    from busbar.keys import address
+    from busbar.units import energy_from_wei
+
+    owner = address(who, chain.chain_id, settings_of().keystores)
+    (chain.money.from_wei if asset == "money" else energy_from_wei)(amount_wei)
+    block = chain.head().number
+    if not chain.accounts([owner], block)[0].status:
+        raise NotRegistered(owner)
+    held_wei = chain.view(_asset(asset)[1], "balanceOf", owner, block=block)
+    if held_wei < amount_wei:
+        raise ERC20InsufficientBalance(owner, held_wei, amount_wei)
 
 
 @app.command()
@@ -522,9 +595,10 @@ def withdraw(
 ) -> None:
     """Takes free tokens out of the market."""
     from busbar.chain import Call
-    from busbar.keys import address
+    from busbar.keys import address, written_address
 
     number, _ = _asset(asset)
+    to = to and written_address(to)
     if relayed:
         with _relayed(api, who, record) as mine:
             _say(mine.withdraw(asset, amount_wei, to))
@@ -548,8 +622,14 @@ def transfer(
 ) -> None:
     """Sends tokens from wallet to wallet; relayed through the trading account, which takes two signatures."""
     from busbar.chain import Call
+    from busbar.errors import ZeroAddress
+    from busbar.keys import written_address
 
     _, token = _asset(asset)
+    to = written_address(to)
+    if not int(to, 16):
+        # Relayed it takes two steps, and the second would be refused.
+        raise ZeroAddress
     if relayed:
         with _relayed(api, who, record) as mine:
             _say(*mine.transfer(asset, amount_wei, to))
@@ -602,10 +682,12 @@ def show_trades(
 ) -> None:
     """Prints the newest fills."""
     from busbar.client import Client
+    from busbar.keys import written_address
 
+    filters = {"account": written_address(who)} if who else {}
     with Client(api) as client:
         tick_wei = client.status().tick_wei
-        trades = client.trades(**({"account": who} if who else {}))
+        trades = client.trades(**filters)
         rows = [
             (t.epoch, t.account, t.side, _energy(t.energy_uwh), price(t.price2, tick_wei), thb(t.money_wei))
             for t in islice(trades, limit)

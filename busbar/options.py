@@ -104,6 +104,8 @@ class Process:
         from busbar import metrics
         from busbar.watch import Watch
 
+        # One pass is over before anybody asks, and may be made beside a process that has the port.
+        port = 0 if self.once else port
         if port:
             first = min(entry["block"] for entry in self.record.contracts.values())
             step = Watch(self.chain, accounts, zones, first).after(step)

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -201,11 +202,15 @@ async def node_of(settings: Annotated[Settings, Depends(settings_of)]) -> Chain:
     return settings.chain
 
 
+_ADDRESS = "^0x[0-9a-fA-F]{40}$"
+
+
 def _address(text: str) -> str:
+    if re.match(_ADDRESS, text) is None:
+        raise ValueError("no address: write 0x and 40 hex digits")
     return str(to_checksum_address(text))
 
 
-_ADDRESS = "^0x[0-9a-fA-F]{40}$"
 _HASH = "^0x[0-9a-f]{64}$"
 
 AnyAddress = Annotated[str, AfterValidator(_address)]
