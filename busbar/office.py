@@ -241,14 +241,13 @@ def audit(
     """Rebuilds prices, fills, balances and supply from events and signed readings; names the first difference."""
     from busbar.archive import Archive, collect
     from busbar.audit import bills, run
-    from busbar.statements import Tariffs
 
     archive = collect(_chain(network, url, record)) if file is None else Archive.load(file)
     result = run(archive, head_hash)
     findings = list(result.findings)
     if statement and result.ledger is not None:
         read = [_read_statement(path) for path in statement]
-        findings = sorted([*findings, *bills(archive, result.ledger, read, Tariffs(_tariff_file(tariffs), plan))])
+        findings = sorted([*findings, *bills(archive, result.ledger, read, _tariff_file(tariffs), plan)])
     for check in result.checks:
         typer.echo(f"{'OK  ' if check.ok else 'FAIL'} {check.name}")
     typer.echo(f"{len(archive.blocks)} blocks, {result.readings} signed readings, last block {archive.head.hash}")
