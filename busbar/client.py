@@ -62,7 +62,9 @@ class ApiError(errors.BusbarError):
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
         self.status = status
         self.problem = problem
-        super().__init__(str(problem.get("detail", problem.get("title", f"the server answered {status}"))))
+        told = str(problem.get("detail", problem.get("title", f"the server answered {status}")))
+        # What is away is in the title: the relay, the gateway, the node, the index.
+        super().__init__(f"{problem['title']}: {told}" if status == 503 and "title" in problem else told)
 
 
 class Client:

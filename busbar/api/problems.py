@@ -110,7 +110,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, problem: RequestValidationError) -> Response:
         found = [
-            FieldProblem(location=".".join(str(part) for part in entry["loc"]), detail=str(entry["msg"]))
+            FieldProblem(
+                location=".".join(str(part) for part in entry["loc"]),
+                detail=str(entry["msg"]).removeprefix("Value error, "),
+            )
             for entry in problem.errors()
         ]
         detail = "; ".join(f"{entry.location}: {entry.detail}" for entry in found)
