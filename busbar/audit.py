@@ -95,8 +95,7 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
         proofs = _Proofs(archive, signed)
         findings += proofs.check(events)
         epoch = archive.epoch_of(archive.head.number)
-        wanted = [event for event in events if (event.contract, event.name) in KINDS]
-        ledger = rebuild(wanted, archive.market.money, archive.epoch_of, epoch)
+        ledger = _books(archive, events)
     except (errors.BusbarError, ValueError, LookupError, TypeError) as problem:
         # What makes no sense at all cannot be rebuilt; where it begins has been found above, or is told here.
         at = problem.block if isinstance(problem, ArchiveError) and problem.block is not None else None
@@ -111,6 +110,12 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
     findings += _held(archive, events, epoch)
     checks = audit(ledger, archive.state, archive.market.money)
     return Audit(sorted(findings), checks, ledger, proofs.proven)
+
+
+def _books(archive: Archive, events: Sequence[Event]) -> Ledger:
+    """The books after an archive's last block."""
+    wanted = [event for event in events if (event.contract, event.name) in KINDS]
+    return rebuild(wanted, archive.market.money, archive.epoch_of, archive.epoch_of(archive.head.number))
 
 
 def _delivered(events: Sequence[Event]) -> Iterator[SignedReading]:
@@ -350,19 +355,25 @@ def bills(
     """Statements against bills reckoned again from the rebuilt books and the tariff file.
 
     Every figure is looked at: energy, the lines and their sum, what the month would have cost without the market, the
-    saving, and each trade, reading and movement with its transactions. A provisional statement can only be compared at
-    its own block.
+    saving, and each trade, reading and movement with its transactions. A provisional statement is compared with the
+    books as they were at its own block.
     """
     rates = Rates(tariff_file, plan)
     happened = list(archive.events())
     metered = {event.args["owner"] for _, found in happened for event in found if event.name == "MeterAssigned"}
     for statement in statements:
-        if statement.provisional and statement.block != archive.head.number:
+        at, books = archive, ledger
+        if statement.provisional and 0 <= statement.block < archive.head.number:
+            at = Archive(archive.market, archive.blocks[: statement.block + 1], archive.state)
+            events = [event for block, found in happened if block.number <= statement.block for event in found]
+            books = _books(at, events)
+        elif statement.provisional and statement.block != archive.head.number:
             epoch, told = archive.epoch_of(archive.head.number), (str(archive.head.number), str(statement.block))
             yield Finding(epoch, END, statement.account, "block of a provisional statement", *told)
             continue
-        moved = _movements(happened, statement.account, Month.parse(statement.month))
-        yield from _bill(archive, ledger, statement, rates, moved, has_meter=statement.account in metered)
+        seen = [(block, found) for block, found in happened if block.number <= at.head.number]
+        moved = _movements(seen, statement.account, Month.parse(statement.month))
+        yield from _bill(at, books, statement, rates, moved, has_meter=statement.account in metered)
 
 
 def _bill(

@@ -199,7 +199,7 @@ def enrol(
 @app.command()
 def keeper(
     account: Account = None,
-    zone: Annotated[list[int] | None, typer.Option(help="Zone to look after; may be repeated.")] = None,
+    zone: Annotated[list[int] | None, typer.Option(min=1, max=255, help="Zone to look after; may be repeated.")] = None,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,

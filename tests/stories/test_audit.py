@@ -256,6 +256,30 @@ def test_bills__a_difference_in_a_trade__is_told_with_the_trades_epoch(archive, 
     assert [(f.epoch, f.account) for f in told] == [(first.epoch, statement.account)]
 
 
+def test_bills__provisional_and_the_market_went_on__is_compared_at_its_own_block(market):
+    trade_by_signature(market)
+    engine, consumer = open_database("sqlite://"), market.actors.consumer
+    History(market.chain, engine).step()
+    with engine.connect() as connection:
+        made = make(connection, consumer.address, Month(2026, 3), TARIFFS)
+    market.enter(consumer, bid(300, 200))
+    market.next_epoch()
+    market.clear()
+    archive = collect(market.chain)
+    assert made.block < archive.head.number
+    ledger = audit.run(archive).ledger
+    assert reckoned(archive, ledger, made) == []
+    wrong = made.model_copy(update={"baseline_uthb": made.baseline_uthb + 1})
+    assert [f.what for f in reckoned(archive, ledger, wrong)] == [
+        "statement 2026-03: cost without the market in micro-THB"
+    ]
+
+
+def test_bills__provisional_of_a_later_block__says_so(archive, ledger, statements):
+    later = statements[0].model_copy(update={"provisional": True, "block": archive.head.number + 1})
+    assert [f.what for f in reckoned(archive, ledger, later)] == ["block of a provisional statement"]
+
+
 @pytest.mark.parametrize("plan", ["residential-1.2", "tou-1.3"])
 def test_bills__parked_growth_late_readings_and_wallets__are_what_the_books_say(market, plan):
     trade_by_signature(market)
