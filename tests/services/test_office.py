@@ -145,7 +145,7 @@ def test_statement__in_every_format__is_written_and_audited(market, command, tmp
     wrong = made.model_copy(update={"total_uthb": made.total_uthb - 1})
     (tmp_path / "march.json").write_text(wrong.model_dump_json(), "utf-8")
     status, _, err = command(*words, chain=False)
-    assert (status, f"account {consumer}: statement 2026-03: sum of its lines in micro-THB" in err) == (1, True)
+    assert (status, f"account {consumer}: statement 2026-03: total in micro-THB" in err) == (1, True)
 
 
 @pytest.mark.parametrize(
