@@ -23,7 +23,7 @@ import structlog
 from eth_abi.codec import ABICodec
 from eth_abi.decoding import UnsignedIntegerDecoder
 from eth_abi.encoding import UnsignedIntegerEncoder
-from eth_abi.exceptions import DecodingError
+from eth_abi.exceptions import DecodingError, EncodingError
 from eth_abi.registry import BaseEquals, registry
 from eth_account import Account as EthAccount
 from eth_account.signers.local import LocalAccount
@@ -79,6 +79,10 @@ class NotMinedError(errors.BusbarError):
     """A transaction was sent and no block has included it in time; it may still be."""
 
     remedy = errors.Remedy.RETRY
+
+
+class UnfitCallError(errors.BusbarError):
+    """A value was given that a function's parameter cannot hold: too large, negative, or of another kind."""
 
 
 class NodeRefusedError(errors.BusbarError):
@@ -1197,7 +1201,10 @@ class Chain:
 
     def _encode(self, call: Call) -> str:
         function = self._functions[call.contract][(call.function, len(call.args))]
-        return "0x" + (function.selector + _ABI.encode(function.inputs, call.args)).hex()
+        try:
+            return "0x" + (function.selector + _ABI.encode(function.inputs, call.args)).hex()
+        except EncodingError as problem:
+            raise UnfitCallError(f"{call} takes no such value: {problem}") from None
 
     def _decode(self, call: Call, data: bytes) -> Any:
         types = self._functions[call.contract][(call.function, len(call.args))].outputs

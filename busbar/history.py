@@ -13,13 +13,27 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, delete, event, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    make_url,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from busbar import errors, panel, tables
+from busbar import errors, metrics, panel, tables
 from busbar.chain import Chain, Event
 from busbar.clearing import LongSide, Result, clear, escrow, fill, histogram, remainder, settle
 from busbar.deployment import genesis_hash
@@ -54,6 +68,12 @@ ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 
 class HistoryError(errors.BusbarError):
     """The database cannot be used for this market, or cannot be reached. The message says what to do."""
+
+
+class DatabaseError(HistoryError):
+    """The database does not take what is written: it is gone, full, or somebody else's for too long."""
+
+    remedy = errors.Remedy.RETRY
 
 
 class Difference(NamedTuple):
@@ -94,6 +114,42 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     cursor.close()
 
 
+def indexed_block(chain: Chain, url: str) -> int:
+    """Newest block in a market's index; an index that is not there is not made.
+
+    Raises:
+        HistoryError: There is no index, it is empty, it does not answer, or it holds another market.
+    """
+    try:
+        database = make_url(url)
+        if database.get_backend_name() == "sqlite" and not Path(database.database or "").is_file():
+            raise HistoryError(f"{database.database} is missing")
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            held = connection.execute(select(tables.market)).mappings().one_or_none()
+            head = head_of(connection)
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as problem:
+        raise HistoryError(f"the database does not answer: {str(problem).splitlines()[0]}") from None
+    if held is None or head is None:
+        raise HistoryError("nothing is indexed yet")
+    if dict(held) != _identity(chain):
+        raise HistoryError("the database holds another market")
+    return head.number
+
+
+def _identity(chain: Chain) -> dict[str, Any]:
+    return {
+        "chain_id": chain.chain_id,
+        "genesis_hash": genesis_hash(chain),
+        "addresses": json.dumps(chain.addresses, sort_keys=True),
+        "genesis": chain.calendar.genesis,
+        "epoch_seconds": chain.calendar.epoch_seconds,
+        "tick_wei": chain.money.tick_wei,
+        "layout": tables.LAYOUT,
+    }
+
+
 class History:
     """One market's history in a database.
 
@@ -108,26 +164,18 @@ class History:
     def __init__(self, chain: Chain, engine: Engine) -> None:
         self.chain = chain
         self.engine = engine
-        self._identity = {
-            "chain_id": chain.chain_id,
-            "genesis_hash": genesis_hash(chain),
-            "addresses": json.dumps(chain.addresses, sort_keys=True),
-            "genesis": chain.calendar.genesis,
-            "epoch_seconds": chain.calendar.epoch_seconds,
-            "tick_wei": chain.money.tick_wei,
-            "layout": tables.LAYOUT,
-        }
+        identity = _identity(chain)
         try:
             with engine.begin() as connection:
                 held = connection.execute(select(tables.market)).mappings().one_or_none()
                 if held is None:
-                    connection.execute(insert(tables.market), self._identity)
+                    connection.execute(insert(tables.market), identity)
         except SQLAlchemyError as problem:
             reason = str(problem).splitlines()[0]
             raise HistoryError(
                 f"the database cannot be used ({reason}): if another version made it, index with --rebuild"
             ) from None
-        if held is not None and dict(held) != self._identity:
+        if held is not None and dict(held) != identity:
             raise HistoryError("the database holds another market: name another one, or index with --rebuild")
 
     @staticmethod
@@ -141,13 +189,21 @@ class History:
 
         Raises:
             HistoryError: Somebody else writes into the database.
+            DatabaseError: The database does not answer; the batch under way was not written.
         """
+        try:
+            return self._follow()
+        except OperationalError as problem:
+            raise DatabaseError(f"the database does not answer: {str(problem.orig).splitlines()[0]}") from None
+
+    def _follow(self) -> int:
         done = 0
         while True:
             head = self.chain.head().number
             with self.engine.connect() as connection:
                 last = self._common(connection, head)
             self._roll_back(last)
+            metrics.INDEXED.set(last)
             if last >= head:
                 return done
             batch = self._fetch(last + 1, min(last + BATCH_BLOCKS, head))

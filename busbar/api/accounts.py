@@ -10,6 +10,7 @@ from busbar import people, tables
 from busbar.api import paging
 from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read
 from busbar.api.grid import must_be_participant, participant_of, participants
+from busbar.api.node import asks_node
 from busbar.api.problems import Problem
 from busbar.api.shapes import (
     AccountShape,
@@ -153,6 +154,7 @@ def payloads(chain: Chain, sender: str, *calls: Call) -> Payloads:
 
 
 @router.post("/{account}/deposit")
+@asks_node
 def deposit(chain: Node, account: AddressInPath, body: Amount) -> Payloads:
     """What to sign to bring tokens into the market: an allowance, if there is none, and the deposit."""
     trading, token = chain.addresses["Trading"], TOKENS[body.asset]
@@ -166,12 +168,14 @@ def deposit(chain: Node, account: AddressInPath, body: Amount) -> Payloads:
 
 
 @router.post("/{account}/withdraw")
+@asks_node
 def withdraw(chain: Node, account: AddressInPath, body: Amount) -> Payloads:
     """What to sign to take tokens out of the market, into the account's wallet."""
     return payloads(chain, account, Call("Trading", "withdraw", (ASSETS[body.asset], body.amount_wei, account)))
 
 
 @router.post("/{account}/transfer")
+@asks_node
 def transfer(chain: Node, account: AddressInPath, body: Transfer) -> Payloads:
     """What to sign to send tokens from the account's wallet to another."""
     return payloads(chain, account, Call(TOKENS[body.asset], "transfer", (body.to, body.amount_wei)))

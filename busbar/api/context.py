@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from fastapi import Path as InPath
 from pydantic import AfterValidator, TypeAdapter, WithJsonSchema
 from sqlalchemy import Connection, Engine
 
-from busbar import tools
+from busbar import chain as rpc
+from busbar import errors, metrics, tools
 from busbar.api.lately import Lately
 from busbar.api.problems import NotModified, Problem
-from busbar.chain import Chain, ChainUnreachableError
+from busbar.chain import Chain
 from busbar.history import Head, head_of, market_of
 from busbar.statements import Tariffs
 from busbar.tariff import FLAT_MARGINAL_PLAN
@@ -28,8 +30,8 @@ from busbar.units import Calendar, Money
 HANDED_ON_TIMEOUT_S = 10
 """Longest wait for an answer of the relay or the gateway."""
 
-RELAY_PATIENCE_S = 2
-"""Longest wait for the relay to say how it is."""
+GLANCE_S = 2
+"""Longest wait for the relay to say how it is, and for the node to say where it is."""
 
 BESIDE_S = 1
 """How old what is told of node and relay may be."""
@@ -93,10 +95,18 @@ class Settings:
         return Lately(lambda: (self._node_block(), _told(self.relay_url)), BESIDE_S)
 
     def _node_block(self) -> int | None:
-        try:
-            return None if self.chain is None else self.chain.head().number
-        except ChainUnreachableError:
+        if self.chain is None:
             return None
+        try:
+            chain_id, number = rpc.Node(self.chain.node.url, GLANCE_S).batch(
+                [("eth_chainId", []), ("eth_blockNumber", [])]
+            )
+        except errors.BusbarError:
+            return None
+        if not isinstance(number, str) or chain_id != hex(self.chain.chain_id):
+            return None
+        metrics.HEIGHT.set(int(number, 16))
+        return int(number, 16)
 
     def tariffs(self) -> Tariffs:
         """Tariffs, loaded as needed."""
@@ -111,7 +121,7 @@ def _told(relay_url: str | None) -> bytes | None:
     if relay_url is None:
         return None
     try:
-        return httpx.get(f"{relay_url.rstrip('/')}/status", timeout=RELAY_PATIENCE_S, trust_env=False).content
+        return httpx.get(f"{relay_url.rstrip('/')}/status", timeout=GLANCE_S, trust_env=False).content
     except httpx.HTTPError:
         return b""
 
@@ -201,11 +211,15 @@ async def node_of(settings: Annotated[Settings, Depends(settings_of)]) -> Chain:
     return settings.chain
 
 
+_ADDRESS = "^0x[0-9a-fA-F]{40}$"
+
+
 def _address(text: str) -> str:
+    if re.match(_ADDRESS, text) is None:
+        raise ValueError("no address: write 0x and 40 hex digits")
     return str(to_checksum_address(text))
 
 
-_ADDRESS = "^0x[0-9a-fA-F]{40}$"
 _HASH = "^0x[0-9a-f]{64}$"
 
 AnyAddress = Annotated[str, AfterValidator(_address)]

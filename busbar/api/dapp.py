@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -18,6 +17,7 @@ from starlette.types import Scope
 
 from busbar import __version__, errors
 from busbar.api.context import Configured, Node, Settings
+from busbar.api.node import ask
 from busbar.api.problems import Problem
 from busbar.chain import Chain
 from busbar.devnet import CHAIN_ID
@@ -119,7 +119,7 @@ async def rpc(request: Request, chain: Node) -> Response:
         told = [_refusal(call) for call in refused]
         return JSONResponse(told if isinstance(body, list) else told[0])
     # Written anew: a name that stood twice in what was sent would mean one thing here and perhaps another at the node.
-    answer = await run_in_threadpool(_passed_on, chain.node.url, json.dumps(body).encode())
+    answer = await ask(_passed_on, chain.node.url, json.dumps(body).encode())
     return Response(answer, media_type="application/json")
 
 
