@@ -862,6 +862,16 @@ def head_of(connection: Connection) -> Head | None:
     return None if row is None else Head(row[0], row[1], row[2], row[3] or 0)
 
 
+def newest_of(connection: Connection) -> tuple[Head, str] | None:
+    """The newest block, and the hash of the newest that brought an event: whose is the same, its history is."""
+    b, told = tables.blocks, tables.blocks.alias()
+    last = select(func.max(tables.events.c.block)).scalar_subquery()
+    eventful = select(told.c.hash).where(told.c.number == last).scalar_subquery()
+    columns = (b.c.number, b.c.hash, b.c.timestamp, b.c.epoch, eventful)
+    row = connection.execute(select(*columns).order_by(b.c.number.desc()).limit(1)).one_or_none()
+    return None if row is None else (Head(row[0], row[1], row[2], row[3] or 0), row[4] or "")
+
+
 def market_of(connection: Connection) -> tuple[Calendar, Money]:
     """Clock and money of the market in the database."""
     row = connection.execute(select(tables.market)).mappings().one()

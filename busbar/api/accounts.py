@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from busbar import people, tables
 from busbar.api import paging
-from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read
+from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read, read_events
 from busbar.api.grid import must_be_participant, participant_of, participants
 from busbar.api.problems import Problem
 from busbar.api.shapes import (
@@ -43,14 +43,14 @@ class Format(Enum):
 
 
 @router.get("/{account}")
-@read
+@read_events
 def account(here: Here, account: AddressInPath) -> AccountShape:
     """A participant."""
     return participant_of(here, account)
 
 
 @router.get("/{account}/balance")
-@read
+@read_events
 def balance(here: Here, account: AddressInPath) -> BalanceShape:
     """What an account holds and owes, as if settled now."""
     must_be_participant(here, account)
@@ -77,7 +77,7 @@ def balance(here: Here, account: AddressInPath) -> BalanceShape:
 
 
 @router.get("/{account}/history")
-@read
+@read_events
 def history(here: Here, account: AddressInPath, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[JournalShape]:
     """Every change of an account, newest first, each with its transaction."""
     must_be_participant(here, account)

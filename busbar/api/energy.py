@@ -21,7 +21,7 @@ from busbar.api.context import (
     OrderIdInPath,
     View,
     ZoneFilter,
-    read,
+    read_events,
 )
 from busbar.api.problems import Problem
 from busbar.api.shapes import (
@@ -97,7 +97,7 @@ def order_shape(here: View, row: Mapping[str, Any]) -> OrderShape:
 
 
 @router.get("/orders")
-@read
+@read_events
 def orders(
     here: Here,
     account: AddressFilter = None,
@@ -139,7 +139,7 @@ def _has_status(here: View, status: str) -> ColumnElement[bool]:
 
 
 @router.get("/orders/{id}")
-@read
+@read_events
 def order(here: Here, id: OrderIdInPath) -> OrderShape:  # noqa: A002  (its name in the address)
     """An order by its id."""
     missing = Problem(404, "No such order", f"no order has the id {id}")
@@ -207,7 +207,7 @@ def book_of(here: View, zone: int, epoch: int) -> BookShape:
 
 
 @router.get("/book")
-@read
+@read_events
 def book(here: Here, zone: OneZone = 1, epoch: EpochFilter = None) -> BookShape:
     """Volume by tick, in the open epoch or another, and what it would clear at."""
     return book_of(here, zone, here.head.epoch if epoch is None else epoch)
@@ -227,7 +227,7 @@ def epoch_shape(here: View, row: Mapping[str, Any]) -> EpochShape:
 
 
 @router.get("/epochs")
-@read
+@read_events
 def epochs(here: Here, zone: OneZone = 1, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[EpochShape]:
     """Cleared epochs, newest first."""
     e = tables.epochs
@@ -236,7 +236,7 @@ def epochs(here: Here, zone: OneZone = 1, limit: Limit = 50, cursor: Cursor = No
 
 
 @router.get("/epochs/{n}")
-@read
+@read_events
 def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
     """An epoch with price, volume and curves, cleared or not."""
     e = tables.epochs
@@ -270,7 +270,7 @@ def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
 
 
 @router.get("/trades")
-@read
+@read_events
 def trades(
     here: Here,
     account: AddressFilter = None,
@@ -310,7 +310,7 @@ def _trade(here: View, row: Mapping[str, Any]) -> TradeShape:
 
 
 @router.get("/stats")
-@read
+@read_events
 def stats(
     here: Here,
     by: Annotated[Literal["epoch", "hour", "day", "participant", "zone"], Query()] = "day",

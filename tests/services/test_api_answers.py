@@ -105,3 +105,66 @@ def test_stream__two_listen_to_the_same__both_hear(live):
         assert next(first.iter_lines()).startswith("event: block")
         with http.stream("GET", "streams/blocks", timeout=5) as second:
             assert next(second.iter_lines()).startswith("event: block")
+
+
+LASTING = (
+    "energy/book",
+    "energy/orders",
+    "energy/epochs",
+    "energy/trades",
+    "energy/stats",
+    "grid/status",
+    "participants",
+    "meters",
+    "accounts/{account}",
+    "accounts/{account}/balance",
+    "accounts/{account}/history",
+)
+
+
+@pytest.mark.parametrize("path", LASTING)
+def test_get__block_without_events__is_the_kept_answer_as_a_fresh_server_gives_it(live, path):
+    market, http, asked = live
+    market.enter(market.actors.consumer, bid(310, 500))
+    path = path.format(account=market.actors.consumer.address)
+    before = http.get(path)
+    market.chain.after_send()
+    asked.clear()
+    after = http.get(path)
+    assert len(asked) == 1
+    assert after.headers["etag"] != before.headers["etag"]
+    assert int(after.headers["content-length"]) == len(after.content)
+    # Asked for with another address that means the same, it is made anew.
+    assert after.content == http.get(path, params={"unknown": "1"}).content
+    assert len(asked) > 2
+
+
+def test_get__block_without_events__is_another_answer_where_blocks_are_told(live):
+    market, http, _ = live
+    before = http.get("blocks").json()["items"][0]["number"]
+    market.chain.after_send()
+    assert http.get("blocks").json()["items"][0]["number"] == before + 1
+
+
+def test_get__epoch_over_without_an_event__is_another_answer(live):
+    market, http, _ = live
+    market.enter(market.actors.consumer, bid(310, 500))
+    assert http.get("energy/orders").json()["items"][0]["status"] == "open"
+    market.next_epoch()
+    market.chain.after_send()
+    assert http.get("energy/orders").json()["items"][0]["status"] == "waiting"
+    assert http.get("energy/book").json()["orders"] == 0
+
+
+def test_get__chain_went_back__is_another_answer(live):
+    market, http, _ = live
+    account = market.actors.consumer
+    path = f"accounts/{account.address}/balance"
+    free = http.get(path).json()["money_free_units"]
+    state = market.devnet.snapshot()
+    market.enter(account, bid(310, 500))
+    assert http.get(path).json()["money_free_units"] != free
+    market.devnet.restore(state)
+    market.chain.after_send()
+    market.chain.after_send()
+    assert http.get(path).json()["money_free_units"] == free
