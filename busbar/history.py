@@ -30,6 +30,7 @@ from busbar.units import (
     ENERGY_UNIT_WEI,
     ENERGY_UNITS_PER_WH,
     GRACE_EPOCHS,
+    MAX_LIFE,
     MIN_ORDER_WH,
     PERIOD_EPOCHS,
     Asset,
@@ -885,15 +886,29 @@ def grid_supply_wei(connection: Connection) -> int:
     return connection.scalar(newest) or 0
 
 
-def live_orders(connection: Connection, zone: int, epoch: int) -> list[Mapping[str, Any]]:
-    """Orders of an epoch that were not cancelled, as entered."""
+def live_orders(
+    connection: Connection, zone: int, epoch: int, accounts: Sequence[str] | None = None
+) -> list[Mapping[str, Any]]:
+    """Orders of an epoch that were not cancelled, as entered; of everybody if no account is named."""
     o = tables.orders
-    rows = connection.execute(
-        select(o)
-        .where(o.c.zone == zone, o.c.epoch == epoch, o.c.cancelled_block.is_(None))
-        .order_by(o.c.block, o.c.log_index, o.c.index)
-    ).mappings()
+    here = [o.c.zone == zone, o.c.epoch == epoch, o.c.cancelled_block.is_(None)]
+    if accounts is not None:
+        here.append(o.c.account.in_(accounts))
+    rows = connection.execute(select(o).where(*here).order_by(o.c.block, o.c.log_index, o.c.index)).mappings()
     return [dict(row) for row in rows]
+
+
+def volumes(connection: Connection, zone: int, epoch: int) -> tuple[int, dict[int, int], dict[int, int]]:
+    """How many orders of an epoch were not cancelled, and the Wh they bid and ask by tick."""
+    o = tables.orders
+    sides: dict[int, dict[int, int]] = {Side.BID: {}, Side.ASK: {}}
+    count = 0
+    here = (o.c.zone == zone, o.c.epoch == epoch, o.c.cancelled_block.is_(None))
+    query = select(o.c.side, o.c.tick, func.sum(o.c.quantity_wh), func.count()).where(*here)
+    for side, tick, quantity_wh, orders in connection.execute(query.group_by(o.c.side, o.c.tick)):
+        sides[side][tick] = int(quantity_wh)
+        count += orders
+    return count, sides[Side.BID], sides[Side.ASK]
 
 
 def uncleared(connection: Connection, epoch: int) -> list[tuple[int, int]]:
@@ -917,9 +932,8 @@ def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None 
     query = select(a) if accounts is None else select(a).where(a.c.account.in_(accounts))
     held = {row["account"]: Holding(*(row[name] for name in BALANCES)) for row in connection.execute(query).mappings()}
     for zone, epoch in uncleared(connection, head.epoch):
-        rows = live_orders(connection, zone, epoch)
-        result = clear(*histogram([order_of(row) for row in rows]))
-        for row in rows:
+        result = result_of(connection, zone, epoch)
+        for row in live_orders(connection, zone, epoch, accounts):
             if row["account"] in held:
                 holding, order = held[row["account"]], order_of(row)
                 locked, back = escrow(order), settle(result, order)
@@ -927,7 +941,7 @@ def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None 
                 holding.money_escrow_units -= locked.money_units
                 holding.energy_free_uwh += back.energy_units
                 holding.money_free_units += back.money_units
-    for row, rest in resting(connection, head):
+    for row, rest in resting(connection, head, accounts):
         if row["account"] in held:
             holding, locked = held[row["account"]], escrow(rest)
             holding.energy_free_uwh -= locked.energy_units
@@ -937,13 +951,19 @@ def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None 
     return held
 
 
-def resting(connection: Connection, head: Head) -> list[tuple[dict[str, Any], Order]]:
+def resting(
+    connection: Connection, head: Head, accounts: Sequence[str] | None = None
+) -> list[tuple[dict[str, Any], Order]]:
     """Standing orders of ended epochs that wait to be rolled: their rows, and what is left of each.
 
     No event tells when one expires, so this is worked out when it is read, as the contract's views do.
     """
     o, found = tables.orders, []
-    here = (o.c.life > 0, o.c.epoch < head.epoch, o.c.epoch + o.c.life >= head.epoch)
+    # None stands longer than that, and what the index finds by its epoch is not looked through.
+    here = [o.c.life > 0, o.c.epoch.between(head.epoch - MAX_LIFE, head.epoch - 1)]
+    here.append(o.c.epoch + o.c.life >= head.epoch)
+    if accounts is not None:
+        here.append(o.c.account.in_(accounts))
     results: dict[tuple[int, int], Result] = {}
     for found_row in connection.execute(select(o).where(*here)).mappings().all():
         row = dict(found_row)
@@ -963,7 +983,7 @@ def result_of(connection: Connection, zone: int, epoch: int) -> Result:
     query = select(*(e.c[name] for name in names)).where(e.c.zone == zone, e.c.epoch == epoch)
     row = connection.execute(query).one_or_none()
     if row is None:
-        return clear(*histogram([order_of(row) for row in live_orders(connection, zone, epoch)]))
+        return clear(*volumes(connection, zone, epoch)[1:])
     return Result(row[0], row[1], LongSide(row[2]), *row[3:])
 
 

@@ -1,9 +1,10 @@
 """Orders, book, epochs, trades and statistics."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Query
 from sqlalchemy import ColumnElement, Select, and_, func, select
@@ -36,8 +37,8 @@ from busbar.api.shapes import (
     TickVolume,
     TradeShape,
 )
-from busbar.clearing import LongSide, Result, clear, curves, histogram
-from busbar.history import live_orders, order_of
+from busbar.clearing import LongSide, Result, clear, curves
+from busbar.history import volumes
 from busbar.orders import OrderId, Side, order_id
 from busbar.statements import BANGKOK
 
@@ -192,13 +193,12 @@ def _stored(row: Mapping[str, Any]) -> Result:
 
 def book_of(here: View, zone: int, epoch: int) -> BookShape:
     """A zone's book in an epoch."""
-    rows = live_orders(here.connection, zone, epoch)
-    bids, asks = histogram([order_of(row) for row in rows])
+    orders, bids, asks = volumes(here.connection, zone, epoch)
     return BookShape(
         zone=zone,
         epoch=epoch,
         open=epoch == here.head.epoch,
-        orders=len(rows),
+        orders=orders,
         bids=_volumes(bids),
         asks=_volumes(asks),
         indicative=_result(clear(bids, asks)),
@@ -241,8 +241,7 @@ def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
     """An epoch with price, volume and curves, cleared or not."""
     e = tables.epochs
     stored = here.connection.execute(select(e).where(e.c.zone == zone, e.c.epoch == n)).mappings().one_or_none()
-    rows = live_orders(here.connection, zone, n)
-    bids, asks = histogram([order_of(row) for row in rows])
+    orders, bids, asks = volumes(here.connection, zone, n)
     shape = curves(bids, asks)
     status: Literal["open", "waiting", "cleared", "empty"]
     if stored is not None:
@@ -250,7 +249,7 @@ def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
     elif n >= here.head.epoch:
         status = "open"
     else:
-        status = "waiting" if rows else "empty"
+        status = "waiting" if orders else "empty"
     return EpochDetail(
         zone=zone,
         epoch=n,
@@ -258,7 +257,7 @@ def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
         end=here.calendar.end(n),
         status=status,
         result=_result(clear(bids, asks) if stored is None else _stored(dict(stored))),
-        orders=len(rows),
+        orders=orders,
         demand=[CurveStep(tick=step.tick, cumulative_wh=step.cumulative_wh) for step in shape.demand],
         supply=[CurveStep(tick=step.tick, cumulative_wh=step.cumulative_wh) for step in shape.supply],
         cleared_block=None if stored is None else stored["block"],
@@ -324,39 +323,51 @@ def stats(
     first = max(0, last - MOST_EPOCHS + 1) if first_epoch is None else first_epoch
     if not first <= last < first + MOST_EPOCHS:
         raise Problem(422, "Range", f"first_epoch to last_epoch must be 1 to {MOST_EPOCHS} epochs")
-    query = select(f).where(f.c.epoch.between(first, last), *_filters(f, None, zone, None))
-    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in here.connection.execute(query.order_by(f.c.epoch, f.c.account)).mappings():
-        groups[_group(here, by, dict(row))].append(dict(row))
+    columns = (f.c.zone, f.c.epoch, f.c.account, f.c.side, f.c.price2, f.c.energy_uwh, f.c.money_units)
+    query = select(*columns).where(f.c.epoch.between(first, last), *_filters(f, None, zone, None))
+    key_of = functools.cache(functools.partial(_time_group, here, by))
+    groups: dict[str, list[_Fill]] = defaultdict(list)
+    for row in here.connection.execute(query.order_by(f.c.epoch, f.c.account)):
+        fill = _Fill(*row)
+        key = fill.account if by == "participant" else str(fill.zone) if by == "zone" else key_of(fill.epoch)
+        groups[key].append(fill)
     items = [_stat(key, rows) for key, rows in groups.items()]
     return Stats(by=by, first_epoch=first, last_epoch=last, items=items, block=here.head.number)
 
 
-def _group(here: View, by: str, row: Mapping[str, Any]) -> str:
-    if by in ("epoch", "zone"):
-        return str(row[by])
-    if by == "participant":
-        return str(row["account"])
-    start = datetime.fromtimestamp(here.calendar.start(row["epoch"]), BANGKOK)
+class _Fill(NamedTuple):
+    zone: int
+    epoch: int
+    account: str
+    side: int
+    price2: int
+    energy_uwh: int
+    money_units: int
+
+
+def _time_group(here: View, by: str, epoch: int) -> str:
+    if by == "epoch":
+        return str(epoch)
+    start = datetime.fromtimestamp(here.calendar.start(epoch), BANGKOK)
     start = start.replace(minute=0, second=0) if by == "hour" else start.replace(hour=0, minute=0, second=0)
     return start.isoformat()
 
 
-def _stat(key: str, rows: list[Mapping[str, Any]]) -> StatShape:
-    sums: dict[tuple[int, str], int] = defaultdict(int)
-    for row in rows:
-        for name in ("energy_uwh", "money_units"):
-            sums[(row["side"], name)] += row[name]
-    energy_uwh = sum(row["energy_uwh"] for row in rows)
-    weighted = sum(row["energy_uwh"] * row["price2"] for row in rows)
+def _stat(key: str, fills: list[_Fill]) -> StatShape:
+    sides: dict[int, list[_Fill]] = {Side.BID: [], Side.ASK: []}
+    for fill in fills:
+        sides[fill.side].append(fill)
+    bought, sold = sides[Side.BID], sides[Side.ASK]
+    energy_uwh = sum(fill.energy_uwh for fill in fills)
+    weighted = sum(fill.energy_uwh * fill.price2 for fill in fills)
     return StatShape(
         key=key,
-        epochs=len({(row["zone"], row["epoch"]) for row in rows}),
-        trades=len(rows),
-        bought_uwh=sums[(Side.BID, "energy_uwh")],
-        sold_uwh=sums[(Side.ASK, "energy_uwh")],
-        paid_units=sums[(Side.BID, "money_units")],
-        earned_units=sums[(Side.ASK, "money_units")],
+        epochs=len({(fill.zone, fill.epoch) for fill in fills}),
+        trades=len(fills),
+        bought_uwh=sum(fill.energy_uwh for fill in bought),
+        sold_uwh=sum(fill.energy_uwh for fill in sold),
+        paid_units=sum(fill.money_units for fill in bought),
+        earned_units=sum(fill.money_units for fill in sold),
         average_price2=weighted // energy_uwh if energy_uwh else 0,
     )
 
