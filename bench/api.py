@@ -454,7 +454,7 @@ def table(reads: Sequence[Read], posted: Sequence[Posted]) -> str:
         "CPU times are for a message, whatever it holds.",
         "",
         "| to a message | to a request | orders | accepted / s | entered / s | p99, ms | CPU ms: API, relay, anvil "
-        + "| load | target |",
+        "| load | target |",
         "|---:|---:|---:|---:|---:|---:|---|---:|---|",
     ]
     for run in posted:
