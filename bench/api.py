@@ -453,8 +453,10 @@ def table(reads: Sequence[Read], posted: Sequence[Posted]) -> str:
         f"{ORDER_RATE:,} orders a second, accepted and entered. All entered; index and contracts agreed afterwards.",
         "CPU times are for a message, whatever it holds.",
         "",
-        "| to a message | to a request | orders | accepted / s | entered / s | p99, ms | CPU ms: API, relay, anvil "
-        "| load | target |",
+        (
+            "| to a message | to a request | orders | accepted / s | entered / s | p99, ms | CPU ms: API, relay, anvil "
+            "| load | target |"
+        ),
         "|---:|---:|---:|---:|---:|---:|---|---:|---|",
     ]
     for run in posted:

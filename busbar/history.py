@@ -15,7 +15,23 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Engine,
+    Select,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
@@ -854,22 +870,32 @@ class ImportLedger:
     grid_import_wh: int = 0
 
 
+def _newest_block(*more: ColumnElement[Any]) -> Select[Any]:
+    b = tables.blocks
+    return select(b.c.number, b.c.hash, b.c.timestamp, b.c.epoch, *more).order_by(b.c.number.desc()).limit(1)
+
+
+def _eventful() -> ColumnElement[Any]:
+    """The hash of the newest block that brought an event."""
+    told = tables.blocks.alias()
+    last = select(func.max(tables.events.c.block)).scalar_subquery()
+    return select(told.c.hash).where(told.c.number == last).scalar_subquery()
+
+
+# Made once: every request asks them, and to make a query costs more than to run it.
+_HEAD = _newest_block()
+_NEWEST = _newest_block(_eventful())
+
+
 def head_of(connection: Connection) -> Head | None:
     """The newest block in the database; None before the first. Before the market's genesis its epoch is 0."""
-    b = tables.blocks
-    row = connection.execute(
-        select(b.c.number, b.c.hash, b.c.timestamp, b.c.epoch).order_by(b.c.number.desc()).limit(1)
-    ).one_or_none()
+    row = connection.execute(_HEAD).one_or_none()
     return None if row is None else Head(row[0], row[1], row[2], row[3] or 0)
 
 
 def newest_of(connection: Connection) -> tuple[Head, str] | None:
     """The newest block, and the hash of the newest that brought an event: whose is the same, its history is."""
-    b, told = tables.blocks, tables.blocks.alias()
-    last = select(func.max(tables.events.c.block)).scalar_subquery()
-    eventful = select(told.c.hash).where(told.c.number == last).scalar_subquery()
-    columns = (b.c.number, b.c.hash, b.c.timestamp, b.c.epoch, eventful)
-    row = connection.execute(select(*columns).order_by(b.c.number.desc()).limit(1)).one_or_none()
+    row = connection.execute(_NEWEST).one_or_none()
     return None if row is None else (Head(row[0], row[1], row[2], row[3] or 0), row[4] or "")
 
 
@@ -911,16 +937,55 @@ def volumes(connection: Connection, zone: int, epoch: int) -> tuple[int, dict[in
     return count, sides[Side.BID], sides[Side.ASK]
 
 
+_ZONES = select(tables.zones.c.zone).distinct()
+_LAST_TRADED = select(func.max(tables.orders.c.epoch)).where(
+    tables.orders.c.zone == bindparam("zone"), tables.orders.c.epoch < bindparam("epoch")
+)
+_CLEARED = select(tables.epochs.c.epoch).where(
+    tables.epochs.c.zone == bindparam("zone"), tables.epochs.c.epoch == bindparam("epoch")
+)
+
+
 def uncleared(connection: Connection, epoch: int) -> list[tuple[int, int]]:
     """Zones and epochs that ended before `epoch`, had orders, and were not cleared yet."""
-    o, e, found = tables.orders, tables.epochs, []
-    for zone in connection.scalars(select(tables.zones.c.zone).distinct()).all():
+    found = []
+    for zone in connection.scalars(_ZONES).all():
         # At most one epoch of a zone waits: the next order clears it.
-        newest = connection.scalar(select(func.max(o.c.epoch)).where(o.c.zone == zone, o.c.epoch < epoch))
-        cleared = select(e.c.epoch).where(e.c.zone == zone, e.c.epoch == newest)
-        if newest is not None and connection.scalar(cleared) is None:
+        newest = connection.scalar(_LAST_TRADED, {"zone": zone, "epoch": epoch})
+        if newest is not None and connection.scalar(_CLEARED, {"zone": zone, "epoch": newest}) is None:
             found.append((int(zone), int(newest)))
     return found
+
+
+def _of(query: Select[Any], table: Table) -> tuple[Select[Any], Select[Any]]:
+    """A query for everybody, and for the named accounts alone."""
+    return query, query.where(table.c.account.in_(bindparam("accounts", expanding=True)))
+
+
+def _asked(
+    connection: Connection, queries: tuple[Select[Any], Select[Any]], accounts: Sequence[str] | None, **more: int
+) -> CursorResult[Any]:
+    """Asks one of the two: for everybody if no account is named."""
+    if accounts is None:
+        return connection.execute(queries[0], more)
+    return connection.execute(queries[1], {"accounts": list(accounts), **more})
+
+
+_HELD = _of(select(tables.accounts), tables.accounts)
+_PERIODS = _of(select(tables.periods), tables.periods)
+_NONCES = _of(
+    select(tables.nonces.c.account, func.max(tables.nonces.c.nonce)).group_by(tables.nonces.c.account), tables.nonces
+)
+_RESTING = _of(
+    select(tables.orders).where(
+        tables.orders.c.life > 0,
+        # None stands longer than that, and what the index finds by its epoch is not looked through.
+        tables.orders.c.epoch >= bindparam("epoch", type_=BigInteger) - MAX_LIFE,
+        tables.orders.c.epoch < bindparam("epoch"),
+        tables.orders.c.epoch + tables.orders.c.life >= bindparam("epoch"),
+    ),
+    tables.orders,
+)
 
 
 def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None = None) -> dict[str, Holding]:
@@ -928,9 +993,8 @@ def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None 
 
     An epoch that ended and was not cleared yet counts as cleared, as it does in the contract's views.
     """
-    a = tables.accounts
-    query = select(a) if accounts is None else select(a).where(a.c.account.in_(accounts))
-    held = {row["account"]: Holding(*(row[name] for name in BALANCES)) for row in connection.execute(query).mappings()}
+    rows = _asked(connection, _HELD, accounts).mappings()
+    held = {row["account"]: Holding(*(row[name] for name in BALANCES)) for row in rows}
     for zone, epoch in uncleared(connection, head.epoch):
         result = result_of(connection, zone, epoch)
         for row in live_orders(connection, zone, epoch, accounts):
@@ -958,14 +1022,9 @@ def resting(
 
     No event tells when one expires, so this is worked out when it is read, as the contract's views do.
     """
-    o, found = tables.orders, []
-    # None stands longer than that, and what the index finds by its epoch is not looked through.
-    here = [o.c.life > 0, o.c.epoch.between(head.epoch - MAX_LIFE, head.epoch - 1)]
-    here.append(o.c.epoch + o.c.life >= head.epoch)
-    if accounts is not None:
-        here.append(o.c.account.in_(accounts))
+    found = []
     results: dict[tuple[int, int], Result] = {}
-    for found_row in connection.execute(select(o).where(*here)).mappings().all():
+    for found_row in _asked(connection, _RESTING, accounts, epoch=head.epoch).mappings().all():
         row = dict(found_row)
         place = (row["zone"], row["epoch"])
         if place not in results:
@@ -989,21 +1048,16 @@ def result_of(connection: Connection, zone: int, epoch: int) -> Result:
 
 def lowest_nonces(connection: Connection, accounts: Sequence[str] | None = None) -> dict[str, int]:
     """The lowest nonce that a signed message may still use, of accounts that have used one; all if none is named."""
-    n = tables.nonces
-    query = select(n.c.account, func.max(n.c.nonce)).group_by(n.c.account)
-    rows = connection.execute(query if accounts is None else query.where(n.c.account.in_(accounts)))
-    return {account: newest + 1 for account, newest in rows}
+    return {row[0]: row[1] + 1 for row in _asked(connection, _NONCES, accounts)}
 
 
 def import_ledgers(
     connection: Connection, head: Head, accounts: Sequence[str] | None = None
 ) -> dict[str, ImportLedger]:
     """Import of accounts at the newest block; all of them if none is named."""
-    p = tables.periods
-    query = select(p) if accounts is None else select(p).where(p.c.account.in_(accounts))
     period, place = divmod(head.epoch, PERIOD_EPOCHS)
     ledgers: dict[str, ImportLedger] = defaultdict(ImportLedger)
-    for row in connection.execute(query).mappings():
+    for row in _asked(connection, _PERIODS, accounts).mappings():
         ledger, left_wh = ledgers[row["account"]], row["import_wh"] - row["retired_wh"]
         if row["period"] == period:
             ledger.current_wh += left_wh

@@ -58,6 +58,7 @@ def _side(side: int) -> Literal["buy", "sell"]:
 # ------------------------------------------------------------------------------ orders
 
 
+@functools.cache
 def orders_query() -> Select[Any]:
     """Orders with what became of them."""
     o, f, e = tables.orders, tables.fills, tables.epochs

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, bindparam, func, select
 
 from busbar import tables
 from busbar.api import paging
@@ -85,14 +85,16 @@ def participant_of(here: View, account: str) -> AccountShape:
     return participant_shape(dict(row))
 
 
+_REGISTERED = select(tables.participants.c.block).where(tables.participants.c.account == bindparam("account"))
+
+
 def must_be_participant(here: View, account: str) -> None:
     """Refuses an account that never registered.
 
     Raises:
         Problem: It is no participant.
     """
-    p = tables.participants
-    if here.connection.execute(select(p.c.block).where(p.c.account == account)).first() is None:
+    if here.connection.execute(_REGISTERED, {"account": account}).first() is None:
         raise Problem(404, "No such participant", f"{account} is no participant")
 
 
