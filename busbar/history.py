@@ -964,7 +964,7 @@ def _of(query: Select[Any], table: Table) -> tuple[Select[Any], Select[Any]]:
 
 def _asked(
     connection: Connection, queries: tuple[Select[Any], Select[Any]], accounts: Sequence[str] | None, **more: int
-) -> CursorResult[Any]:
+) -> CursorResult[*tuple[Any, ...]]:
     """Asks one of the two: for everybody if no account is named."""
     if accounts is None:
         return connection.execute(queries[0], more)

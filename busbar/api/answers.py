@@ -145,11 +145,14 @@ class Answers:
     def _keep(self, key: Key, heard: list[Message], lasts: bool) -> None:
         whole = bool(heard) and heard[0]["status"] == 200 and not heard[-1].get("more_body", False)
         body = b"".join(message.get("body", b"") for message in heard)
-        if not whole or len(body) > LARGEST_BYTES or self._bytes + len(body) > MOST_BYTES:
+        if not whole or len(body) > LARGEST_BYTES:
             return
         if self._etag and Headers(raw=heard[0]["headers"]).get("etag") == self._etag:
             self._held[key] = Held(heard[0], body, self._newest_block, lasts)
             self._bytes += len(body)
+            while self._bytes > MOST_BYTES:
+                # The one that was kept first: nobody can fill the memory with answers that nobody asks for again.
+                self._bytes -= len(self._held.pop(next(iter(self._held))).body)
 
     async def _repeat(self, held: Held, asked: Headers, send: Send) -> None:
         known = [tag.strip() for tag in asked.get("if-none-match", "").split(",")]

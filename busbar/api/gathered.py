@@ -24,7 +24,7 @@ class Gathered:
 
     def __init__(self, relay: httpx.AsyncClient) -> None:
         self.relay = relay
-        self._waiting: list[tuple[bytes, asyncio.Future[BundleAnswer | Problem]]] = []
+        self._waiting: list[tuple[bytes, asyncio.Future[BundleAnswer | Exception]]] = []
         self._turning: asyncio.Task[None] | None = None
 
     async def take(self, bundle: bytes) -> BundleAnswer:
@@ -36,12 +36,12 @@ class Gathered:
         Raises:
             Problem: It does not answer.
         """
-        answered: asyncio.Future[BundleAnswer | Problem] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[BundleAnswer | Exception] = asyncio.get_running_loop().create_future()
         self._waiting.append((bundle, answered))
         if self._turning is None or self._turning.done():
             self._turning = asyncio.create_task(self._turn())
         answer = await answered
-        if isinstance(answer, Problem):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -57,10 +57,10 @@ class Gathered:
         await asyncio.sleep(GATHER_S)
         while self._waiting:
             group, self._waiting = self._waiting[:MOST_BUNDLES], self._waiting[MOST_BUNDLES:]
-            answers: Sequence[BundleAnswer | Problem]
+            answers: Sequence[BundleAnswer | Exception]
             try:
                 answers = await self._ask([bundle for bundle, _ in group])
-            except Problem as problem:
+            except Exception as problem:  # noqa: BLE001  (told to everybody who waits for it)
                 answers = [problem] * len(group)
             for (_, answered), answer in zip(group, answers, strict=True):
                 if not answered.done():

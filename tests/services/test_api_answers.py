@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 
+from busbar.api import answers
 from busbar.api.context import Settings
 from busbar.api.lately import Lately
 from busbar.history import open_database
@@ -75,11 +76,23 @@ def test_get__signed_request__is_never_answered_from_memory(live):
     assert [http.get(path).status_code for _ in range(2)] == [401, 401]
 
 
+def test_get__more_than_is_kept__drops_what_was_kept_first(live, monkeypatch):
+    _, http, asked = live
+    monkeypatch.setattr(answers, "MOST_BYTES", 2 * len(http.get("energy/book").content))
+    for zone in (2, 3):
+        http.get("energy/book", params={"zone": zone})
+    asked.clear()
+    http.get("energy/book", params={"zone": 3})
+    assert len(asked) == 1
+    http.get("energy/book")
+    assert len(asked) > 2
+
+
 def test_get__many_at_once__are_answered_alike(live):
     _, http, _ = live
     with ThreadPoolExecutor(16) as crowd:
-        answers = list(crowd.map(lambda _: http.get("energy/stats").text, range(64)))
-    assert len(set(answers)) == 1
+        told = list(crowd.map(lambda _: http.get("energy/stats").text, range(64)))
+    assert len(set(told)) == 1
 
 
 def test_lately__asked_within_its_time__looks_once():
