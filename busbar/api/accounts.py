@@ -4,11 +4,11 @@ from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from busbar import people, tables
 from busbar.api import paging
-from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read
+from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read, read_events
 from busbar.api.grid import must_be_participant, participant_of, participants
 from busbar.api.node import asks_node
 from busbar.api.problems import Problem
@@ -44,23 +44,28 @@ class Format(Enum):
 
 
 @router.get("/{account}")
-@read
+@read_events
 def account(here: Here, account: AddressInPath) -> AccountShape:
     """A participant."""
     return participant_of(here, account)
 
 
+_SWITCHED = (
+    select(tables.auto_retire.c.enabled)
+    .where(tables.auto_retire.c.account == bindparam("account"))
+    .order_by(tables.auto_retire.c.block.desc(), tables.auto_retire.c.log_index.desc())
+    .limit(1)
+)
+
+
 @router.get("/{account}/balance")
-@read
+@read_events
 def balance(here: Here, account: AddressInPath) -> BalanceShape:
     """What an account holds and owes, as if settled now."""
     must_be_participant(here, account)
-    a = tables.auto_retire
     holding = holdings(here.connection, here.head, [account]).get(account, Holding())
     ledger = import_ledgers(here.connection, here.head, [account]).get(account, ImportLedger())
-    switched = here.connection.scalar(
-        select(a.c.enabled).where(a.c.account == account).order_by(a.c.block.desc(), a.c.log_index.desc()).limit(1)
-    )
+    switched = here.connection.scalar(_SWITCHED, {"account": account})
     return BalanceShape(
         account=account,
         energy_free_uwh=holding.energy_free_uwh,
@@ -78,7 +83,7 @@ def balance(here: Here, account: AddressInPath) -> BalanceShape:
 
 
 @router.get("/{account}/history")
-@read
+@read_events
 def history(here: Here, account: AddressInPath, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[JournalShape]:
     """Every change of an account, newest first, each with its transaction."""
     must_be_participant(here, account)

@@ -16,6 +16,7 @@ from fastapi import Depends, Header, Query, Request, Response
 from fastapi import Path as InPath
 from pydantic import AfterValidator, TypeAdapter, WithJsonSchema
 from sqlalchemy import Connection, Engine
+from starlette.types import Receive, Scope, Send
 
 from busbar import chain as rpc
 from busbar import errors, metrics, tools
@@ -35,6 +36,9 @@ GLANCE_S = 2
 
 BESIDE_S = 1
 """How old what is told of node and relay may be."""
+
+LASTS = "lasts"
+"""Name in a request's state: whether its answer is a `Lasting` one."""
 
 MAX_INT64 = 2**63 - 1
 MAX_EPOCH = 2**27 - 1
@@ -173,7 +177,24 @@ async def reading_of(
     return Reading(settings, if_none_match)
 
 
-def read(endpoint: Callable[..., Any]) -> Callable[..., Response]:
+class Lasting(Response):
+    """An answer that another block changes only if it brings an event or opens an epoch, but for its last field.
+
+    That field is `block`, if there is one: the newest block it was read at.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it, and says so to whoever keeps answers."""
+        scope.setdefault("state", {})[LASTS] = True
+        await super().__call__(scope, receive, send)
+
+
+def read_events(endpoint: Callable[..., Any]) -> Callable[..., Response]:
+    """As `read`, for an answer that is a function of the events so far and of the open epoch; see `Lasting`."""
+    return read(endpoint, Lasting)
+
+
+def read(endpoint: Callable[..., Any], kind: type[Response] = Response) -> Callable[..., Response]:
     """Answers a read, a function whose first argument is `here: Here`, in one go on one thread.
 
     The index is opened, asked, and the answer written there, for each change of threads costs more than a query.
@@ -194,7 +215,7 @@ def read(endpoint: Callable[..., Any]) -> Callable[..., Response]:
             if isinstance(answer, Response):
                 return answer
             headers = {"ETag": etag, "Cache-Control": "no-cache"}
-            return Response(written.dump_json(answer, by_alias=True), media_type="application/json", headers=headers)
+            return kind(written.dump_json(answer, by_alias=True), media_type="application/json", headers=headers)
 
     later = [
         parameter.replace(annotation=Annotated[Reading, Depends(reading_of)]) if name == "here" else parameter

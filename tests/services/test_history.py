@@ -201,6 +201,28 @@ def test_step__standing_orders__agree_with_the_chain_at_every_step(market, engin
     assert contents(engine) == followed
 
 
+def test_holdings__of_one_account__are_what_they_are_among_all(market, sqlite):
+    history, actors = History(market.chain, sqlite), market.actors
+    market.give_energy(actors.producer, 3_000)
+    market.enter(actors.consumer, replace(bid(300, 1_000), life=5))
+    market.next_epoch()
+    market.clear()
+    # One rests; an epoch with a trade between the others is over and not cleared.
+    market.enter(actors.producer, ask(290, 2_000))
+    market.enter(actors.other_consumer, bid(310, 700))
+    market.next_epoch()
+    market.devnet.mine()
+    history.step()
+    assert verify(market.chain, sqlite) == (market.chain.head().number, [])
+    with sqlite.connect() as connection:
+        head = head_of(connection)
+        everybody = holdings(connection, head)
+        alone = {who: holdings(connection, head, [who])[who] for who in everybody}
+    assert alone == everybody
+    assert everybody[actors.consumer.address].money_escrow_units > 0
+    assert everybody[actors.producer.address].energy_escrow_uwh == 0
+
+
 def test_step__rolled_and_reorganised_away__rests_again(market, sqlite):
     history = History(market.chain, sqlite)
     market.enter(market.actors.consumer, replace(bid(300, 1_000), life=3))

@@ -179,6 +179,33 @@ def test_post__misshapen__is_refused_with_the_field(relay, market, actors):
         assert [entry["location"] for entry in answer.json()["errors"]] == [field]
 
 
+def test_post_batch__one_forged_and_one_not_expressible__each_is_answered_for_itself(relay, market, actors):
+    good, other = (market.signed_orders(who, bid(310, 500)) for who in (actors.consumer, actors.producer))
+    bundles = [
+        {"message": good.bundle.fields(), "signature": "0x" + other.signature.hex()},
+        {"message": good.bundle.fields() | {"source": 1}, "signature": "0x" + good.signature.hex()},
+        {"message": good.bundle.fields(), "signature": "0x" + good.signature.hex()},
+    ]
+    answer = relay.client.post("/bundles/batch", json={"bundles": bundles})
+    forged, unfit, taken = answer.json()["bundles"]
+    assert answer.status_code == 202
+    assert (forged["refused"]["status"], forged["refused"]["title"]) == (422, "BadSignature")
+    assert forged["refused"]["values"] == {"account": actors.consumer.address}
+    assert (unfit["refused"]["title"], unfit["taken"]) == ("InvalidMessage", None)
+    assert (taken["taken"]["state"], taken["refused"]) == ("accepted", None)
+    assert relay.ended(taken["taken"]["id"])["state"] == "entered"
+
+
+def test_post_batch__more_than_the_rate__the_rest_is_429(market, actors, tmp_path):
+    with running(market, tmp_path, rate="2/hour") as relay:
+        signed = [market.signed_orders(actors.consumer, bid(310, 500), nonce=nonce) for nonce in range(3)]
+        bundles = [{"message": one.bundle.fields(), "signature": "0x" + one.signature.hex()} for one in signed]
+        answers = relay.client.post("/bundles/batch", json={"bundles": bundles}).json()["bundles"]
+        assert [answer["refused"] and answer["refused"]["status"] for answer in answers] == [None, None, 429]
+        alone = relay.post(market.signed_orders(actors.consumer, bid(310, 500), nonce=3))
+        assert (alone.status_code, alone.json()["title"]) == (429, answers[2]["refused"]["title"])
+
+
 def test_post__more_than_the_rate__is_refused_and_others_are_not(market, actors, tmp_path):
     with running(market, tmp_path, rate="2/hour", most_waiting=5) as relay:
         answers = [relay.post(market.signed_orders(actors.consumer, bid(300, 100), nonce=n)) for n in range(3)]
