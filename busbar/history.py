@@ -385,6 +385,7 @@ class _Writer:
         self.owners: dict[str, str] = {}
         self.registers: dict[str, tuple[int, int, int]] = {}
         self.parked: dict[int, dict[str, Any]] = {}
+        self.grown: dict[str, int] = {}
         self.books: dict[tuple[int, int], dict[tuple[str, int], dict[str, Any]]] = {}
         self.newest: dict[str, tuple[int, int]] = {}
         self.results: dict[tuple[int, int], Result] = {}
@@ -512,6 +513,7 @@ class _Writer:
     def grow(self, found: Event, kind: str, meter_id: str, end: int, import_wh: int, export_wh: int) -> None:
         _, import_before_wh, export_before_wh = self.register(meter_id)
         self.registers[meter_id] = (end, import_wh, export_wh)
+        self.grown[meter_id] = end
         grown = (import_wh - import_before_wh, export_wh - export_before_wh)
         self.reading_row(found, kind, meter_id, self.registers[meter_id], *grown)
         self.meter(found, meter_id, *grown)
@@ -536,7 +538,9 @@ class _Writer:
         }
         self.rows[tables.readings].append(_origin(found) | row)
 
-    def meter(self, found: Event, meter_id: str, import_wh: int, export_wh: int, kind: str = "metered") -> None:
+    def meter(
+        self, found: Event, meter_id: str, import_wh: int, export_wh: int, kind: str = "metered", end: int | None = None
+    ) -> None:
         """Metered energy: export is GRID, import is owed for the settlement period of its acceptance."""
         if not import_wh and not export_wh:
             return
@@ -544,7 +548,7 @@ class _Writer:
             found,
             self.owner(meter_id),
             kind,
-            interval_end=self.register(meter_id)[0],
+            interval_end=self.register(meter_id)[0] if end is None else end,
             energy_free_uwh=export_wh * ENERGY_UNITS_PER_WH,
             period=self.epochs[found.block] // PERIOD_EPOCHS,
             import_wh=import_wh,
@@ -562,8 +566,10 @@ class _Writer:
         self.rows[tables.parked].append(
             _origin(found) | row | {"decided_block": None, "decided_tx": None, "released": None}
         )
-        # The growth was booked by the event right before: that is taken back.
-        self.meter(found, row["meter_id"], -args["importWh"], -args["exportWh"], "parked")
+        # The growth was booked by an event before, in the same transaction: it is taken back where it was booked, even
+        # though a replaced meter's register begins later.
+        end = self.grown[row["meter_id"]]
+        self.meter(found, row["meter_id"], -args["importWh"], -args["exportWh"], "parked", end)
 
     def parked_released(self, found: Event, args: Mapping[str, Any]) -> None:
         p = tables.parked

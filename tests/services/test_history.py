@@ -127,6 +127,18 @@ def key_of(meter_id):
     return dev_meter_key(sum(meter_id.encode()) * 31 % 977)
 
 
+def test_step__growth_of_a_replaced_meter_is_parked__is_taken_back_where_it_was_booked(market, sqlite):
+    shop = market.meter("shop", market.actors.consumer, kind=2, import_w=1_000)
+    market.to_epoch(DAY_OF_TRADE_EPOCH)
+    market.replace_meter(shop, key_of("other"), (shop.import_wh + 9_000_000, shop.export_wh), (0, 0))
+    History(market.chain, sqlite).step()
+    j = tables.journal
+    with sqlite.connect() as connection:
+        rows = connection.execute(select(j.c.interval_end, j.c.kind, j.c.import_wh).where(j.c.import_wh != 0)).all()
+    (end, *_), _ = rows
+    assert rows == [(end, "metered", 9_000_000), (end, "parked", -9_000_000)]
+
+
 def test_step__a_day_of_trade__agrees_with_the_chain(market, engine):
     trade(market)
     history = History(market.chain, engine)
