@@ -24,7 +24,8 @@ from eth_account import Account as EthAccount
 
 from busbar import keys
 from busbar.keys import KeyUnusableError
-from busbar.readings import KeyType, MeterKey, key_address
+from busbar.readings import KeyType, MeterKey
+from busbar.recovery import key_address
 
 _CURVES: dict[KeyType, ec.EllipticCurve] = {KeyType.SECP256K1: ec.SECP256K1(), KeyType.P256: ec.SECP256R1()}
 _NAMES = {curve.name: key_type for key_type, curve in _CURVES.items()}

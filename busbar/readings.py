@@ -16,17 +16,17 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final, Self
 
-from coincurve import PublicKey
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from eth_keys.datatypes import PrivateKey
 from eth_typing import ChecksumAddress
-from eth_utils.address import to_canonical_address, to_checksum_address
+from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
 
 from busbar import errors
+from busbar.recovery import PARITY_SHIFT, key_address, recover
 
 MAX_METER_ID_LENGTH: Final = 31
 """Most characters of a meter id: with one zero byte at least, text and bytes32 map one to one."""
@@ -42,9 +42,6 @@ _UINT64_END: Final = 2**64
 _MAX_JSON_LENGTH: Final = 1024  # three times what a signed reading needs
 _BYTES32: Final = re.compile("0x[0-9a-fA-F]{64}")
 _BYTES64: Final = re.compile("0x[0-9a-fA-F]{128}")
-_PARITY_SHIFT: Final = 255
-_S_MASK: Final = (1 << _PARITY_SHIFT) - 1
-_HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Order of P-256: with s, `P256_ORDER` - s signs too, so only the lower one is taken."""
 # A digest is signed as it is; the name tells the library its length. RFC 6979: no signature ever depends on chance.
@@ -149,16 +146,7 @@ class SignedReading:
         """
         if self.public_key:
             return self._p256_signer(domain)
-        vs = int.from_bytes(self.vs, "big")
-        s = vs & _S_MASK
-        if s > _HALF_ORDER:
-            raise errors.ECDSAInvalidSignatureS(s.to_bytes(32, "big"))
-        signature = self.r + _word(s) + bytes([vs >> _PARITY_SHIFT])
-        try:
-            public_key = PublicKey.from_signature_and_message(signature, digest(self.reading, domain), hasher=None)
-        except ValueError as e:
-            raise errors.ECDSAInvalidSignature from e
-        return key_address(public_key.format(compressed=False)[1:])
+        return recover(digest(self.reading, domain), self.r + self.vs)
 
     def _p256_signer(self, domain: MeterDomain) -> ChecksumAddress:
         r, s = (int.from_bytes(half, "big") for half in (self.r, self.vs))
@@ -250,7 +238,7 @@ def sign(reading: Reading, domain: MeterDomain, key: bytes) -> SignedReading:
         key: The meter's secp256k1 private key, 32 bytes.
     """
     signature = PrivateKey(bytes(key)).sign_msg_hash(digest(reading, domain))
-    return SignedReading(reading, _word(signature.r), _word(signature.v << _PARITY_SHIFT | signature.s))
+    return SignedReading(reading, _word(signature.r), _word(signature.v << PARITY_SHIFT | signature.s))
 
 
 def sign_p256(reading: Reading, domain: MeterDomain, key: ec.EllipticCurvePrivateKey) -> SignedReading:
@@ -278,12 +266,6 @@ def p256_public_key(key: ec.EllipticCurvePrivateKey) -> bytes:
     """The public key, x and y, 64 bytes."""
     numbers = key.public_key().public_numbers()
     return _word(numbers.x) + _word(numbers.y)
-
-
-@lru_cache(maxsize=16_384)
-def key_address(public_key: bytes) -> ChecksumAddress:
-    """The address that names a public key of 64 bytes on either curve, as the contracts hold it."""
-    return to_checksum_address(keccak(public_key)[-20:])
 
 
 class KeyType(IntEnum):

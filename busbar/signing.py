@@ -10,23 +10,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Self
 
-from eth_keys.datatypes import PrivateKey, Signature
-from eth_keys.exceptions import BadSignature as BadKeySignature
+from eth_keys.datatypes import PrivateKey
 from eth_typing import ChecksumAddress
 from eth_utils.address import is_hex_address, to_canonical_address
 from eth_utils.crypto import keccak
-from eth_utils.exceptions import ValidationError
 
 from busbar import errors
 from busbar.orders import Order, Side
+from busbar.recovery import HALF_ORDER, PARITY_SHIFT, SIGNATURE_BYTES, recover
 from busbar.units import MAX_ORDERS, Asset
 
 LAST_NONCE: Final = 2**32 - 2
 """The largest nonce of a message: the number after it marks the end."""
 MAX_BATCH_BYTES: Final = 98_304
 """Most bytes of bundles in one call, as in Trading.sol."""
-SIGNATURE_BYTES: Final = 64
-"""Of a key's compact signature."""
 
 _DOMAIN_TYPE: Final = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 _NAME: Final = "Busbar Trading"
@@ -54,9 +51,6 @@ _ACTION_HASHES: Final = {side: keccak(text=word) for side, word in _ACTIONS.item
 _ASSETS: Final = {Asset.ENERGY: "energy", Asset.MONEY: "money"}
 _ANY_SOURCE: Final = 0
 
-_PARITY_SHIFT: Final = 255
-_S_MASK: Final = (1 << _PARITY_SHIFT) - 1
-_HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _LENGTH_PRECEDES: Final = 0x80
 _ORDER_MASK: Final = 2**48 - 1
 _HEAD_BYTES, _ORDER_BYTES, _LENGTH_BYTES = 33, 6, 2
@@ -423,7 +417,7 @@ def sign(message: Message, domain: TradingDomain, key: bytes) -> bytes:
         key: The account's secp256k1 private key, 32 bytes.
     """
     signature = PrivateKey(bytes(key)).sign_msg_hash(digest(message, domain))
-    return _word(signature.r) + _word(signature.v << _PARITY_SHIFT | signature.s)
+    return _word(signature.r) + _word(signature.v << PARITY_SHIFT | signature.s)
 
 
 def as_taken(signature: bytes) -> bytes:
@@ -446,11 +440,11 @@ def compact(signature: bytes) -> bytes:
     if len(signature) != SIGNATURE_BYTES + 1:
         raise errors.ECDSAInvalidSignatureLength(len(signature))
     s, v = int.from_bytes(signature[32:64], "big"), signature[64]
-    if s > _HALF_ORDER:
+    if s > HALF_ORDER:
         raise errors.ECDSAInvalidSignatureS(signature[32:64])
     if v not in (27, 28):
         raise errors.ECDSAInvalidSignature
-    return signature[:32] + _word((v - 27) << _PARITY_SHIFT | s)
+    return signature[:32] + _word((v - 27) << PARITY_SHIFT | s)
 
 
 def signer(message: Message, domain: TradingDomain, signature: bytes) -> ChecksumAddress:
@@ -461,17 +455,7 @@ def signer(message: Message, domain: TradingDomain, signature: bytes) -> Checksu
         errors.ECDSAInvalidSignatureS: s is in the upper half, where every signature has a twin.
         errors.ECDSAInvalidSignature: No key can have signed this.
     """
-    if len(signature) != SIGNATURE_BYTES:
-        raise errors.ECDSAInvalidSignatureLength(len(signature))
-    vs = int.from_bytes(signature[32:], "big")
-    s = vs & _S_MASK
-    if s > _HALF_ORDER:
-        raise errors.ECDSAInvalidSignatureS(_word(s))
-    try:
-        parts = Signature(vrs=(vs >> _PARITY_SHIFT, int.from_bytes(signature[:32], "big"), s))
-        return parts.recover_public_key_from_msg_hash(digest(message, domain)).to_checksum_address()
-    except (BadKeySignature, ValidationError) as e:
-        raise errors.ECDSAInvalidSignature from e
+    return recover(digest(message, domain), signature)
 
 
 @lru_cache(maxsize=64)

@@ -28,8 +28,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from busbar.errors import BusbarError, ContractError
 from busbar.orders import Order, Side
-from busbar.readings import MeterDomain, key_address, meter_id_bytes, p256_key, p256_public_key, sign, sign_p256
+from busbar.readings import MeterDomain, meter_id_bytes, p256_key, p256_public_key, sign, sign_p256
 from busbar.readings import Reading as PlainReading
+from busbar.recovery import key_address
 from busbar.signing import Bundle, CancelOrder, CancelUpTo, SignedBundle, TradingDomain, Withdraw
 from busbar.signing import sign as sign_message
 from busbar.units import Asset

@@ -19,7 +19,6 @@ from busbar.readings import (
     Reading,
     SignedReading,
     digest,
-    key_address,
     meter_id_bytes,
     meter_id_text,
     p256_key,
@@ -27,6 +26,7 @@ from busbar.readings import (
     sign,
     sign_p256,
 )
+from busbar.recovery import key_address
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 KEY = bytes(31) + b"\x2a"
