@@ -72,6 +72,7 @@ metadata = MetaData()
 
 ADDRESS = String(42)
 HASH = String(66)
+METER_ID = String(66)  # as `meter_id_text` gives it
 
 
 def _born() -> list[Column[Any]]:
@@ -157,7 +158,7 @@ auto_retire = Table(  # every time an account switched it
 meters = Table(
     "meters",
     metadata,
-    Column("meter_id", String(31), primary_key=True),
+    Column("meter_id", METER_ID, primary_key=True),
     Column("account", ADDRESS, nullable=False, index=True),
     Column("kind", Integer, nullable=False),  # 1 prosumer, 2 consumer
     Column("source", Integer, nullable=False),
@@ -168,7 +169,7 @@ meters = Table(
 meter_keys = Table(  # a meter's key from here on; none once it is revoked
     "meter_keys",
     metadata,
-    Column("meter_id", String(31), nullable=False, index=True),
+    Column("meter_id", METER_ID, nullable=False, index=True),
     Column("key", ADDRESS),
     Column("key_type", Integer),  # 0 secp256k1, 1 P-256
     *_event_key(),
@@ -176,7 +177,7 @@ meter_keys = Table(  # a meter's key from here on; none once it is revoked
 readings = Table(  # registers as they were accepted, with their growth; a late reading has none
     "readings",
     metadata,
-    Column("meter_id", String(31), nullable=False),
+    Column("meter_id", METER_ID, nullable=False),
     Column("account", ADDRESS, nullable=False),
     Column("kind", String(8), nullable=False),  # reading; opened: a new start; final, late: of a replaced device
     Column("interval_end", BigInteger, nullable=False),
@@ -192,7 +193,7 @@ parked = Table(
     "parked",
     metadata,
     Column("id", BigInteger, primary_key=True),
-    Column("meter_id", String(31), nullable=False),
+    Column("meter_id", METER_ID, nullable=False),
     Column("account", ADDRESS, nullable=False),
     Column("import_wh", BigInteger, nullable=False),
     Column("export_wh", BigInteger, nullable=False),
