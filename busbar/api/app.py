@@ -30,6 +30,7 @@ from busbar.api import (
 from busbar.api.answers import Answers
 from busbar.api.context import Settings
 from busbar.api.middleware import Door
+from busbar.api.rpc import Passage
 
 PREFIX = "/api/v1"
 
@@ -115,6 +116,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     for client in (app.state.settings.relay, app.state.settings.gateway):
         if client is not None:
             await client.aclose()
+    passage: Passage | None = getattr(app.state, "passage", None)
+    if passage is not None:
+        await passage.close()
 
 
 def _operation_id(route: APIRoute) -> str:
