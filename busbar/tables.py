@@ -1,11 +1,12 @@
 """The tables that history is kept in: what each row says, in which unit, and which block brought it.
 
-Every table but `people` is a function of the chain's blocks and can be made again from block zero. A row belongs to
-the block in its column `block` and is deleted when that block turns out not to be the chain's; what happens to a row
+Every table but `people` and `once` is a function of the chain's blocks and can be made again from block zero. A row
+belongs to the block in its column `block` and is deleted when that block turns out not to be the chain's; what happens to a row
 later (an order is cancelled, say) stands in columns of its own beside the block it happened in. The sums in
 `accounts` and `periods` are of the rows in `journal`.
 
 `people` holds what never stands on the chain: names, e-mail addresses and places. Nothing else refers to it.
+`once` holds hashes of signed requests of the last minutes, each of which counts once.
 """
 
 from decimal import Decimal
@@ -27,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-LAYOUT = 3
+LAYOUT = 4
 """Number of this arrangement of tables. It grows with every change: an index of another one is made again."""
 
 EXACT_DIGITS = 78
@@ -361,7 +362,14 @@ people = Table(
     Column("location", Text),
 )
 
-FROM_CHAIN: tuple[Table, ...] = tuple(table for table in metadata.sorted_tables if table is not people)
+once = Table(  # requests that were carried out and count once, by hash, for as long as their signatures hold
+    "once",
+    metadata,
+    Column("digest", HASH, primary_key=True),
+    Column("expires", BigInteger, nullable=False, index=True),
+)
+
+FROM_CHAIN: tuple[Table, ...] = tuple(table for table in metadata.sorted_tables if table not in (people, once))
 """Tables made from the chain alone."""
 
 LATER: tuple[tuple[Table, str, tuple[str, ...]], ...] = (
