@@ -157,7 +157,7 @@ def api(
 
     from busbar.api.app import create_app
     from busbar.api.context import Settings
-    from busbar.door import STOP_S
+    from busbar.door import MOST_CONNECTIONS, STOP_S, Impatient
 
     try:
         parse(rate or "1/second")
@@ -184,6 +184,8 @@ def api(
             log_config=None,
             access_log=False,
             server_header=False,
+            http=Impatient,
+            limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=STOP_S,
         )
 

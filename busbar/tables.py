@@ -1,8 +1,8 @@
 """The tables that history is kept in: what each row says, in which unit, and which block brought it.
 
 Every table but `people` and `once` is a function of the chain's blocks and can be made again from block zero. A row
-belongs to the block in its column `block` and is deleted when that block turns out not to be the chain's; what happens to a row
-later (an order is cancelled, say) stands in columns of its own beside the block it happened in. The sums in
+belongs to the block in its column `block` and is deleted when that block turns out not to be the chain's; what happens
+to a row later (an order is cancelled, say) stands in columns of its own beside the block it happened in. The sums in
 `accounts` and `periods` are of the rows in `journal`.
 
 `people` holds what never stands on the chain: names, e-mail addresses and places. Nothing else refers to it.

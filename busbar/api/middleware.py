@@ -1,5 +1,6 @@
 """What every request goes through: an id, a limit to its rate, a line in the log."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -14,6 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from busbar.api.problems import answer
 
 log = structlog.get_logger(__name__)
+
+BODY_S = 30
+"""Longest wait for a whole body."""
 
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -70,7 +74,7 @@ class Door:
 
 
 class BodyLimit:
-    """Refuses a body above a size before it is read as a whole, whatever its headers say.
+    """Refuses a body above a size before it is read as a whole, whatever its headers say, or one that takes too long.
 
     Args:
         app: What answers.
@@ -92,19 +96,20 @@ class BodyLimit:
         told = dict(scope["headers"]).get(b"content-length", b"0")
         too_large = told.isdigit() and int(told) > self.most_bytes
         too_many = False
-        body = bytearray()
+        body, patience = bytearray(), asyncio.timeout(BODY_S)
         try:
-            while not too_large:
-                message = await receive()
-                if message["type"] != "http.request":
-                    return
-                piece = message.get("body", b"")
-                self._held += len(piece)
-                body += piece
-                too_large = len(body) > self.most_bytes
-                too_many = self.most_held_bytes is not None and bool(piece) and self._held > self.most_held_bytes
-                if too_many or not message.get("more_body", False):
-                    break
+            async with patience:
+                while not too_large:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return
+                    piece = message.get("body", b"")
+                    self._held += len(piece)
+                    body += piece
+                    too_large = len(body) > self.most_bytes
+                    too_many = self.most_held_bytes is not None and bool(piece) and self._held > self.most_held_bytes
+                    if too_many or not message.get("more_body", False):
+                        break
             if too_large:
                 detail = f"a body may have {self.most_bytes} bytes"
                 refused = answer(Request(scope), 413, "Body too large", detail, {"Connection": "close"})
@@ -121,5 +126,10 @@ class BodyLimit:
                 return next(whole, None) or await receive()
 
             await self.app(scope, given, send)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            refused = answer(Request(scope), 408, "Too slow", f"a body may take {BODY_S} s", {"Connection": "close"})
+            await refused(scope, receive, send)
         finally:
             self._held -= len(body)
