@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import Match, Mount
 from starlette.types import Scope
 
 from busbar import __version__, errors
@@ -93,6 +94,13 @@ class _Files(StaticFiles):
         return response
 
 
+class _Page(Mount):
+    """The page's files at every address but the API's, which says itself what it does not answer."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.NONE, {}) if scope["path"].startswith("/api/") else super().matches(scope)
+
+
 class DappMissing(errors.BusbarError):
     """The dapp is not built."""
 
@@ -116,4 +124,4 @@ def install(app: FastAPI, settings: Settings) -> None:
     if settings.chain is not None:
         app.state.passage = Passage(settings.chain.node.url)
     files = _Files(directory=require_built(settings.dapp), html=True)
-    app.mount("/", GZipMiddleware(files, minimum_size=1_000))
+    app.router.routes.append(_Page("/", GZipMiddleware(files, minimum_size=1_000)))

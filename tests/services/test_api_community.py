@@ -131,6 +131,17 @@ def test_file_that_is_not_there__asked_for__is_a_problem_document(door):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("method", ["HEAD", "DELETE"])
+def test_api__another_method_than_it_has__is_405_beside_the_dapp(door, method):
+    answer = door.request(method, "/api/v1/status")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+
+
+def test_api__where_nothing_is__is_a_problem_document_beside_the_dapp(door):
+    answer = door.get("/api/v1/nothing")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "nothing is at /api/v1/nothing")
+
+
 def test_folder__without_a_built_dapp__is_refused(market, tmp_path):
     with pytest.raises(DappMissing, match="make dapp-build"), served(Settings(None, market.chain, dapp=tmp_path)):
         pass
