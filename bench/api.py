@@ -6,9 +6,10 @@ Everything runs as an operator runs it, on one machine: an anvil that makes a bl
 `busbar relay` and `busbar api` as processes over an index in SQLite. wrk asks over HTTP, at a constant rate that
 bench/rate.lua keeps.
 
-Reads: each endpoint for some seconds at 500 requests a second, and a mix of all of them, with blocks coming in.
-Orders: signed before, posted at a constant rate to `energy/orders`, and followed until the chain has all of them; then
-index and contracts are compared.
+Reads: each endpoint for some seconds at 500 requests a second, and a mix of all of them, with blocks coming in; the mix
+once more while every block brings orders of the accounts that are asked for.
+Orders: signed before, posted at a constant rate to `energy/orders`, or many in one request to `energy/bundles`, and
+followed until the chain has all of them; then index and contracts are compared.
 """
 
 import argparse
@@ -18,8 +19,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +32,7 @@ import httpx
 
 from bench.market import START, ZONE, BenchMarket, Draw
 from busbar import errors
-from busbar.chain import KeySigner, enter_bundles_call
+from busbar.chain import Chain, KeySigner, enter_bundles_call
 from busbar.devnet import BLOCK_GAS_LIMIT, Devnet, at_pace, free_port
 from busbar.orders import Side
 from busbar.signing import Bundle, SignedBundle
@@ -46,6 +49,7 @@ ORDER_RATE = 1_000
 CONNECTIONS = 64
 BATCH = 100
 PATIENCE_S = 180
+BUSY = "mix, orders entering"
 FIRST_NONCE = 1_000
 """Of the bundles that are posted: above those of the history."""
 
@@ -63,18 +67,20 @@ class Profile:
         epochs: Epochs of history in the index, each with an order of every participant that trades.
         traders: Participants that trade in them.
         seconds: How long each endpoint is asked.
-        posted: (orders to a message, messages posted, messages a second), a run each.
+        posted: (orders to a message, messages posted, messages a second, messages to a request), a run each.
     """
 
     participants: int
     epochs: int
     traders: int
     seconds: int
-    posted: tuple[tuple[int, int, int], ...]
+    posted: tuple[tuple[int, int, int, int], ...]
 
 
-WHOLE = Profile(2_000, 24, 200, 6, ((1, 2_000, 600), (2, 2_000, 500), (5, 1_500, 220)))
-QUICK = Profile(40, 3, 20, 1, ((2, 40, 40),))
+ALONE = (1, 2_000, 600, 1), (2, 2_000, 500, 1), (5, 1_500, 220, 1)
+TOGETHER = (2, 4_000, 600, 50), (5, 2_000, 300, 50)
+WHOLE = Profile(2_000, 24, 200, 6, ALONE + TOGETHER)
+QUICK = Profile(40, 3, 20, 1, ((2, 40, 40, 1), (2, 40, 40, 10)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ class Posted:
 
     Attributes:
         per_message: Orders to a message.
+        together: Messages to a request; one alone goes to `energy/orders`, several to `energy/bundles`.
         orders: Orders posted.
         accepted_s: Seconds until all were accepted, on the relay's disk.
         entered_s: Seconds until the relay knew the last to be on the chain.
@@ -119,6 +126,7 @@ class Posted:
     """
 
     per_message: int
+    together: int
     orders: int
     accepted_s: float
     entered_s: float
@@ -151,7 +159,7 @@ class Place:
             epoch = self.market.epoch
             signed = []
             for place, who in enumerate(self.crowd[: self.profile.traders]):
-                order = draw.order(Side.BID if place % 2 else Side.ASK)
+                order = draw.order(side_of(place))
                 bundle = Bundle(who.address, ZONE, number, epoch, epoch, (order,))
                 signed.append(SignedBundle.by(bundle, domain, bytes(who.account.key)))
             for start in range(0, len(signed), BATCH):
@@ -258,36 +266,74 @@ class Place:
         cpu_ms = (_cpu_s(self.pids["api"]) - before) * 1e3 / max(1, told["requests"])
         return Read(name=name, cpu_ms=cpu_ms, load=load, **told)
 
-    def post(self, lap: int, size: int, messages: int, rate: int) -> Posted:
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Enters orders of accounts that are asked for in every block, until the block ends."""
+        # One that waits for blocks, where the market's own makes them.
+        chain = Chain(self.devnet.url, self.market.chain.addresses)
+        epoch, traders = self.market.epoch, self.crowd[: self.profile.traders][:BATCH]
+        draw, stopping = Draw("api busy"), threading.Event()
+        batches = [
+            [
+                SignedBundle.by(
+                    Bundle(who.address, ZONE, self.profile.epochs + turn, epoch, epoch, (draw.order(side_of(place)),)),
+                    chain.trading_domain,
+                    bytes(who.account.key),
+                )
+                for place, who in enumerate(traders)
+            ]
+            for turn in range(self.profile.seconds // BLOCK_S + 2)
+        ]
+
+        def enter() -> None:
+            for batch in batches:
+                if stopping.is_set():
+                    return
+                chain.send(self.market.outsider, enter_bundles_call(ZONE, batch))
+
+        with ThreadPoolExecutor(1) as beside:
+            entering = beside.submit(enter)
+            try:
+                yield
+            finally:
+                stopping.set()
+            entering.result()
+
+    def post(self, lap: int, size: int, messages: int, rate: int, together: int) -> Posted:
         """Posts signed orders at a constant rate, and waits until all are entered."""
         epoch = self.market.epoch
         bodies = [self._body(lap, number, size, epoch) for number in range(messages)]
+        where = "orders"
+        if together > 1:
+            where = "bundles"
+            groups = [bodies[start : start + together] for start in range(0, messages, together)]
+            bodies = ['{"bundles": [' + ", ".join(group) + "]}" for group in groups]
         file = self.folder / "bodies"
         file.write_text("\n".join(bodies) + "\n", encoding="utf-8")
         before, load = self.relay_status()["done"], os.getloadavg()[0]
         pids = {"api": self.pids["api"], "relay": self.pids["relay"], "anvil": self.devnet.pid}
         cpu = {name: _cpu_s(pid) for name, pid in pids.items()}
         began = time.monotonic()
-        told = self.wrk(rate, PATIENCE_S, ["/api/v1/energy/orders", "/api/v1/energy/book"], file)
+        told = self.wrk(rate / together, PATIENCE_S, [f"/api/v1/energy/{where}", "/api/v1/energy/book"], file)
         if told["lost"] or told["refused"]:
             raise BenchError(f"{told['lost']} posts were lost and {told['refused']} refused")
         accepted = time.monotonic() - began
         self._until(lambda: bool(self.relay_status()["done"] - before >= messages), "every order")
         entered = time.monotonic() - began
         cpu_ms = {name: (_cpu_s(pid) - cpu[name]) * 1e3 / messages for name, pid in pids.items()}
-        return Posted(size, messages * size, accepted, entered, told["p99_ms"], load, cpu_ms)
+        return Posted(size, together, messages * size, accepted, entered, told["p99_ms"], load, cpu_ms)
 
     def _body(self, lap: int, number: int, size: int, epoch: int) -> str:
         who: KeySigner = self.crowd[number % len(self.crowd)]
         draw = Draw(f"api {lap} {number}")
-        side = Side.BID if number % len(self.crowd) % 2 else Side.ASK
+        side = side_of(number % len(self.crowd))
         orders = tuple(draw.order(side) for _ in range(size))
         nonce = FIRST_NONCE * (lap + 1) + number // len(self.crowd)
         bundle = Bundle(who.address, ZONE, nonce, epoch, epoch, orders)
         signed = SignedBundle.by(bundle, self.market.chain.trading_domain, bytes(who.account.key))
         return json.dumps({"message": bundle.fields(), "signature": "0x" + signed.signature.hex()})
 
-    def wrk(self, rate: int, seconds: int, paths: Sequence[str], bodies: Path | None = None) -> dict[str, Any]:
+    def wrk(self, rate: float, seconds: int, paths: Sequence[str], bodies: Path | None = None) -> dict[str, Any]:
         """What wrk measured."""
         file = self.folder / "paths"
         file.write_text("\n".join(paths) + "\n", encoding="utf-8")
@@ -324,6 +370,11 @@ class Place:
                 raise BenchError(result.stderr.strip().splitlines()[-1])
 
 
+def side_of(place: int) -> Side:
+    """What the participant at a place of the crowd has funds for."""
+    return Side.BID if place % 2 else Side.ASK
+
+
 def _cpu_s(pid: int) -> float:
     """CPU seconds of a process, as Linux counts them."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
@@ -355,11 +406,14 @@ def measure(profile: Profile, folder: Path, say: Callable[[str], None]) -> tuple
                 for name, paths in place.paths().items():
                     say(f"reads: {name}")
                     reads.append(place.read(name, paths))
-            for lap, (size, messages, rate) in enumerate(profile.posted):
-                say(f"orders: {messages:,} messages of {size}")
+                say(f"reads: {BUSY}")
+                with place.busy():
+                    reads.append(place.read(BUSY, paths))
+            for lap, (size, messages, rate, together) in enumerate(profile.posted):
+                say(f"orders: {messages:,} messages of {size}, {together} to a request")
                 place.market.next_epoch()
                 with at_pace(devnet.node, BLOCK_S):
-                    posted.append(place.post(lap, size, messages, rate))
+                    posted.append(place.post(lap, size, messages, rate, together))
         place.verify()
         return reads, posted
 
@@ -376,7 +430,8 @@ def table(reads: Sequence[Read], posted: Sequence[Posted]) -> str:
         "",
         "## Reads",
         "",
-        f"Asked at {READ_RATE} requests a second. The target is a p99 below {READ_P99_MS} ms.",
+        f"Asked at {READ_RATE} requests a second. The target is a p99 below {READ_P99_MS} ms. Blocks are",
+        f"empty but in the last row, in which each brings an order of each of {BATCH} accounts that are asked for.",
         "",
         "| endpoint | answered a second | p50 ms | p90 ms | p99 ms | longest | failed | CPU ms each | load | target |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
@@ -393,19 +448,23 @@ def table(reads: Sequence[Read], posted: Sequence[Posted]) -> str:
         "",
         "## Orders",
         "",
-        "Signed orders posted to `energy/orders` at a constant rate, and entered by the relay. The target is",
+        "Signed orders posted at a constant rate, and entered by the relay: a message alone to `energy/orders`,",
+        "several in one request to `energy/bundles`. The target is",
         f"{ORDER_RATE:,} orders a second, accepted and entered. All entered; index and contracts agreed afterwards.",
         "CPU times are for a message, whatever it holds.",
         "",
-        "| to a message | orders | accepted / s | entered / s | p99, ms | CPU ms: API, relay, anvil | load | target |",
-        "|---:|---:|---:|---:|---:|---|---:|---|",
+        (
+            "| to a message | to a request | orders | accepted / s | entered / s | p99, ms | CPU ms: API, relay, anvil "
+            "| load | target |"
+        ),
+        "|---:|---:|---:|---:|---:|---:|---|---:|---|",
     ]
     for run in posted:
         accepted, entered = run.orders / run.accepted_s, run.orders / run.entered_s
         verdict = "reached" if entered >= ORDER_RATE else "missed"
         cpu = ", ".join(f"{run.cpu_ms[name]:.1f}" for name in ("api", "relay", "anvil"))
         figures = f"{run.orders:,} | {accepted:,.0f} | {entered:,.0f} | {run.p99_ms:.0f} | {cpu} | {run.load:.1f}"
-        lines.append(f"| {run.per_message} | {figures} | {verdict} |")
+        lines.append(f"| {run.per_message} | {run.together} | {figures} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

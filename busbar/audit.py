@@ -6,20 +6,24 @@ again by the reference auction (`busbar.ledger`) and held against what the contr
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
+from itertools import zip_longest
+from pathlib import Path
 
 from busbar import errors
-from busbar.archive import Archive, ArchiveError
+from busbar.archive import Archive, ArchiveError, Block
 from busbar.chain import Event, reading_delivered
 from busbar.clearing import fill
-from busbar.ledger import KINDS, Book, EpochBook, Ledger, audit, rebuild
+from busbar.ledger import KINDS, EpochBook, Grown, Ledger, audit, rebuild
 from busbar.orders import OrderId, Side
 from busbar.readings import MeterDomain, SignedReading, meter_id_text
+from busbar.reckoning import Amount, Interval, Rates, from_grid, from_neighbours, without_market
 from busbar.results import AuditCheck
 from busbar.signing import EnteredBundle
-from busbar.statements import Lot, Month, Statement, Tariffs, Trade, grid_lines, market_lines
-from busbar.units import PERIOD_EPOCHS, Calendar, Money
+from busbar.statements import Month, Movement, Statement, Trade
+from busbar.units import ENERGY_UNIT_WEI, ENERGY_UNITS_PER_WH, GRACE_EPOCHS, PERIOD_EPOCHS, Asset, Calendar, Money
 
 END = 1 << 63
 """Block number of what concerns the state at the end."""
@@ -91,8 +95,7 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
         proofs = _Proofs(archive, signed)
         findings += proofs.check(events)
         epoch = archive.epoch_of(archive.head.number)
-        wanted = [event for event in events if (event.contract, event.name) in KINDS]
-        ledger = rebuild(wanted, archive.market.money, archive.epoch_of, epoch)
+        ledger = _books(archive, events)
     except (errors.BusbarError, ValueError, LookupError, TypeError) as problem:
         # What makes no sense at all cannot be rebuilt; where it begins has been found above, or is told here.
         at = problem.block if isinstance(problem, ArchiveError) and problem.block is not None else None
@@ -107,6 +110,12 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
     findings += _held(archive, events, epoch)
     checks = audit(ledger, archive.state, archive.market.money)
     return Audit(sorted(findings), checks, ledger, proofs.proven)
+
+
+def _books(archive: Archive, events: Sequence[Event]) -> Ledger:
+    """The books after an archive's last block."""
+    wanted = [event for event in events if (event.contract, event.name) in KINDS]
+    return rebuild(wanted, archive.market.money, archive.epoch_of, archive.epoch_of(archive.head.number))
 
 
 def _delivered(events: Sequence[Event]) -> Iterator[SignedReading]:
@@ -340,51 +349,145 @@ def _compare(epoch: int, account: str, what: str, expected: object, found: objec
 # ------------------------------------------------------------------------------ bills
 
 
-def bills(archive: Archive, ledger: Ledger, statements: Sequence[Statement], tariffs: Tariffs) -> Iterator[Finding]:
-    """Statements against bills worked out again from the rebuilt books.
+def bills(
+    archive: Archive, ledger: Ledger, statements: Sequence[Statement], tariff_file: Path, plan: str
+) -> Iterator[Finding]:
+    """Statements against bills reckoned again from the rebuilt books and the tariff file.
 
-    A provisional statement can only be compared at its own block.
+    Every figure is looked at: energy, the lines and their sum, what the month would have cost without the market, the
+    saving, and each trade, reading and movement with its transactions. A provisional statement is compared with the
+    books as they were at its own block.
     """
-    calendar, epoch = archive.market.calendar, archive.epoch_of(archive.head.number)
-    metered = {meter_id_text(event.args["meterId"]): event.args["owner"] for event in _assigned(archive)}
+    rates = Rates(tariff_file, plan)
+    happened = list(archive.events())
+    metered = {event.args["owner"] for _, found in happened for event in found if event.name == "MeterAssigned"}
     for statement in statements:
-        month, who = Month.parse(statement.month), statement.account
-        if statement.provisional and statement.block != archive.head.number:
-            told = (str(archive.head.number), str(statement.block))
-            yield Finding(epoch, END, who, "block of a provisional statement", *told)
+        at, books = archive, ledger
+        if statement.provisional and 0 <= statement.block < archive.head.number:
+            at = Archive(archive.market, archive.blocks[: statement.block + 1], archive.state)
+            events = [event for block, found in happened if block.number <= statement.block for event in found]
+            books = _books(at, events)
+        elif statement.provisional and statement.block != archive.head.number:
+            epoch, told = archive.epoch_of(archive.head.number), (str(archive.head.number), str(statement.block))
+            yield Finding(epoch, END, statement.account, "block of a provisional statement", *told)
             continue
-        book = ledger.accounts[who]
-        left = _left(book, month)
-        trades = _trades(ledger, who, month, calendar, archive.market.money)
-        lines = grid_lines(left, month, tariffs, calendar.epoch_seconds, service=who in metered.values())
-        lines += market_lines(trades, month)
-        for what, expected, found in (
-            ("grid import in Wh", sum(wh for _, wh in left), statement.grid_import_wh),
-            ("energy bought in micro-Wh", sum(t.energy_uwh for t in trades if t.side == "buy"), statement.bought_uwh),
-            ("energy sold in micro-Wh", sum(t.energy_uwh for t in trades if t.side == "sell"), statement.sold_uwh),
-            ("total in micro-THB", sum(line.amount_uthb for line in lines), statement.total_uthb),
-            ("sum of its lines in micro-THB", sum(line.amount_uthb for line in statement.lines), statement.total_uthb),
-        ):
-            yield from _compare(epoch, who, f"statement {month}: {what}", expected, found)
+        seen = [(block, found) for block, found in happened if block.number <= at.head.number]
+        moved = _movements(seen, statement.account, Month.parse(statement.month))
+        yield from _bill(at, books, statement, rates, moved, has_meter=statement.account in metered)
 
 
-def _assigned(archive: Archive) -> Iterator[Event]:
-    return (event for _, found in archive.events() for event in found if event.name == "MeterAssigned")
+def _bill(
+    archive: Archive, ledger: Ledger, statement: Statement, rates: Rates, moved: Sequence[Movement], *, has_meter: bool
+) -> Iterator[Finding]:
+    month, who, market = Month.parse(statement.month), statement.account, archive.market
+    epoch, calendar, book = archive.epoch_of(archive.head.number), market.calendar, ledger.accounts[who]
+    first_day = date(month.year, month.month, 1)
+    grown = [one for one in book.grown if month.start < one.interval_end <= month.end]
+    left = [
+        Interval(owed.interval_end, owed.energy_wh)
+        for owed in (*book.grid_import, *book.outstanding)
+        if month.start < owed.interval_end <= month.end
+    ]
+    trades = _trades(ledger, who, month, calendar, market.money)
+    bought, sold = ([(t.energy_uwh, t.money_wei) for t in trades if t.side == side] for side in ("buy", "sell"))
+    lines = from_grid(rates, first_day, left, calendar.epoch_seconds, service=has_meter)
+    lines += from_neighbours(bought, sold)
+    total, imported = sum(line.amount_uthb for line in lines), [Interval(g.interval_end, g.import_wh) for g in grown]
+    exported_wh, left_wh = sum(one.export_wh for one in grown), sum(one.import_wh for one in left)
+    alone = without_market(rates, first_day, imported, exported_wh, calendar.epoch_seconds) if has_meter else total
+    import_wh = sum(one.import_wh for one in imported)
+
+    def compared(what: str, expected: object, found: object, at: int = epoch) -> Iterator[Finding]:
+        return _compare(at, who, f"statement {month}: {what}", expected, found)
+
+    for place, (expected, found) in enumerate(zip_longest(trades, statement.trades)):
+        at = (expected or found).epoch
+        yield from compared(f"trade {place + 1}", expected, found, at)
+    for place, (one, row) in enumerate(zip_longest(grown, statement.readings)):
+        shown = row and Grown(row.kind, row.interval_end, row.import_wh, row.export_wh, row.tx_hash)
+        ended = (one or shown).interval_end
+        yield from compared(f"reading {place + 1}", one, shown, calendar.epoch_at(max(ended - 1, calendar.genesis)))
+    yield from compared(
+        "grid import of each interval in Wh",
+        _by_interval((one.end, one.import_wh) for one in left),
+        _by_interval((row.interval_end, row.grid_import_wh) for row in statement.readings),
+    )
+    for place, (expected, found) in enumerate(zip_longest(moved, statement.movements)):
+        at = calendar.epoch_at(max((expected or found).time, calendar.genesis))
+        yield from compared(f"movement {place + 1}", expected, found, at)
+    for place, (amount, line) in enumerate(zip_longest(lines, statement.lines)):
+        charged = line and Amount(line.section, line.quantity_wh, line.price_uthb_per_kwh, line.amount_uthb)
+        yield from compared(f"line {place + 1}", amount, charged)
+    said = archive.blocks[statement.block] if 0 <= statement.block <= archive.head.number else None
+    ends = calendar.start((calendar.period_of(calendar.epoch_at(max(month.end, calendar.genesis))) + 1) * PERIOD_EPOCHS)
+    final = ends + GRACE_EPOCHS * calendar.epoch_seconds
+    for what, expected, found in (
+        ("chain", market.chain_id, statement.chain_id),
+        ("hash of its block", said and said.hash, statement.block_hash),
+        ("whether it is provisional", said is not None and said.timestamp < final, statement.provisional),
+        ("plan", rates.plan, statement.plan),
+        ("VAT in percent", rates.on(first_day).values["vat"], statement.vat_percent),
+        ("import in Wh", import_wh, statement.import_wh),
+        ("export in Wh", exported_wh, statement.export_wh),
+        ("import supplied by GRID in Wh", import_wh - left_wh, statement.self_supplied_wh),
+        ("grid import in Wh", left_wh, statement.grid_import_wh),
+        ("energy bought in micro-Wh", sum(uwh for uwh, _ in bought), statement.bought_uwh),
+        ("energy sold in micro-Wh", sum(uwh for uwh, _ in sold), statement.sold_uwh),
+        ("total in micro-THB", total, statement.total_uthb),
+        ("cost without the market in micro-THB", alone, statement.baseline_uthb),
+        ("saving in micro-THB", alone - total, statement.saving_uthb),
+    ):
+        yield from compared(what, expected, found)
 
 
-def _left(book: Book, month: Month) -> list[tuple[Lot, int]]:
-    owed = [*book.grid_import, *book.outstanding]
-    inside = [entry for entry in owed if month.start < entry.interval_end <= month.end]
-    return [(Lot(entry.interval_end, entry.energy_wh, entry.energy_wh, ""), entry.energy_wh) for entry in inside]
+def _by_interval(rows: Iterable[tuple[int, int]]) -> dict[int, int]:
+    sums: Counter[int] = Counter()
+    for end, energy_wh in rows:
+        sums[end] += energy_wh
+    return {end: energy_wh for end, energy_wh in sorted(sums.items()) if energy_wh}
+
+
+def _movements(happened: Iterable[tuple[Block, list[Event]]], who: str, month: Month) -> list[Movement]:
+    """Deposits, withdrawals, retirements and surrenders of an account's month, in order of the chain."""
+    moved = []
+    for block, events in happened:
+        if not month.start <= block.timestamp < month.end:
+            continue
+        for event in events:
+            args = event.args
+            if args.get("account") != who:
+                continue
+            amounts: list[tuple[str, int, int]] = []
+            if event.name in ("Deposited", "Withdrawn"):
+                wei = args["amountWei"] if event.name == "Deposited" else -args["amountWei"]
+                is_energy = args["asset"] == Asset.ENERGY
+                energy_uwh, money_wei = (_toward_zero(wei), 0) if is_energy else (0, wei)
+                amounts = [(event.name.lower(), energy_uwh, money_wei)]
+            elif event.name == "Retired":
+                kind = "retired_out" if args["fromWallet"] else "retired"
+                amounts = [(kind, -args[part] * ENERGY_UNITS_PER_WH, 0) for part in ("previousWh", "currentWh")]
+            elif event.name == "Surrendered":
+                amounts = [("surrendered", -args["energyWh"] * ENERGY_UNITS_PER_WH, 0)]
+            moved += [
+                Movement(kind=kind, time=block.timestamp, energy_uwh=uwh, money_wei=wei, tx_hash=event.tx_hash)
+                for kind, uwh, wei in amounts
+                if uwh or wei
+            ]
+    return moved
+
+
+def _toward_zero(wei: int) -> int:
+    return wei // ENERGY_UNIT_WEI if wei >= 0 else -(-wei // ENERGY_UNIT_WEI)
 
 
 def _trades(ledger: Ledger, who: str, month: Month, calendar: Calendar, money: Money) -> list[Trade]:
-    return [
+    found = [
         trade
         for (_, epoch), book in ledger.epochs.items()
         if book.settled and month.start <= calendar.start(epoch) < month.end
         for trade in _fills(book, who, calendar, money)
     ]
+    return sorted(found, key=lambda trade: trade.order_id)
 
 
 def _fills(book: EpochBook, who: str, calendar: Calendar, money: Money) -> Iterator[Trade]:

@@ -23,15 +23,13 @@ import structlog
 from eth_abi.codec import ABICodec
 from eth_abi.decoding import UnsignedIntegerDecoder
 from eth_abi.encoding import UnsignedIntegerEncoder
-from eth_abi.exceptions import DecodingError
+from eth_abi.exceptions import DecodingError, EncodingError
 from eth_abi.registry import BaseEquals, registry
 from eth_account import Account as EthAccount
 from eth_account.signers.local import LocalAccount
 from eth_utils.abi import abi_to_signature
 from eth_utils.crypto import keccak
-from web3 import HTTPProvider, Web3
-from web3.exceptions import Web3Exception
-from web3.types import RPCEndpoint
+from web3 import Web3
 
 from busbar import errors, metrics, tools
 from busbar.clearing import LongSide, Result
@@ -81,6 +79,10 @@ class NotMinedError(errors.BusbarError):
     """A transaction was sent and no block has included it in time; it may still be."""
 
     remedy = errors.Remedy.RETRY
+
+
+class UnfitCallError(errors.BusbarError):
+    """A value was given that a function's parameter cannot hold: too large, negative, or of another kind."""
 
 
 class NodeRefusedError(errors.BusbarError):
@@ -518,9 +520,17 @@ class Node:
     def __init__(self, url: str, timeout_s: float = 30) -> None:
         self.url = url
         session = requests.Session()
-        # This machine is not reached through the environment's proxies; looking them up takes as long as an answer.
+        # This machine is not reached through the environment's proxies.
         session.trust_env = not self.is_local
-        self.provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s}, session=session)
+        # All requests are alike: made ready once, for that takes longer than an answer.
+        kind = {"Content-Type": "application/json", "User-Agent": "busbar"}
+        try:
+            self._alike = session.prepare_request(requests.Request("POST", url, headers=kind))
+            self._adapter = session.get_adapter(url)
+        except requests.RequestException as problem:
+            raise self._away(problem) from problem
+        way = session.merge_environment_settings(url, {}, stream=None, verify=None, cert=None)
+        self._way: Mapping[str, Any] = {"timeout": timeout_s, **way}
 
     @property
     def is_local(self) -> bool:
@@ -547,22 +557,43 @@ class Node:
         """
         results: list[Any] = []
         for start in range(0, len(calls), size):
-            part = [(RPCEndpoint(method), list(params)) for method, params in calls[start : start + size]]
+            part = [
+                {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
+                for number, (method, params) in enumerate(calls[start : start + size])
+            ]
             try:
-                answers = self.provider.make_batch_request(part)
-            except (requests.RequestException, OSError, Web3Exception) as problem:
-                raise ChainUnreachableError(
-                    f"no node answers at {self.url} ({type(problem).__name__}): start one with `make devnet`, "
-                    "or name another address"
-                ) from problem
+                answers = json.loads(self._post(json.dumps(part).encode()))
+            except (requests.RequestException, OSError) as problem:
+                raise self._away(problem) from problem
             except ValueError as problem:
                 raise NodeRefusedError(
                     f"{self.url} is no node, for its answer is not JSON: name another address"
                 ) from problem
-            if not isinstance(answers, list) or len(answers) != len(part):
+            # A node may answer in any order.
+            by_id = {str(answer.get("id")): answer for answer in answers} if _are_objects(answers) else {}
+            if by_id.keys() != set(map(str, range(len(part)))) or len(answers) != len(part):
                 raise NodeRefusedError(f"{self.url} answered a batch with {_one_line(str(answers))[:200]}")
-            results += [_result(answer) for answer in answers]
+            results += [_result(by_id[str(number)]) for number in range(len(part))]
         return results
+
+    def _post(self, body: bytes) -> bytes:
+        request = self._alike.copy()
+        request.url, request.body = self.url, body
+        request.headers["Content-Length"] = str(len(body))
+        answer = self._adapter.send(request, **self._way)
+        told = answer.content
+        answer.raise_for_status()
+        return told
+
+    def _away(self, problem: Exception) -> ChainUnreachableError:
+        return ChainUnreachableError(
+            f"no node answers at {self.url} ({type(problem).__name__}): start one with `make devnet`, "
+            "or name another address"
+        )
+
+
+def _are_objects(answers: Any) -> bool:
+    return isinstance(answers, list) and all(isinstance(answer, dict) for answer in answers)
 
 
 def _result(answer: Any) -> Any:
@@ -873,11 +904,7 @@ class Chain:
         """Transactions of each address that are included: the nonce of its next one."""
         unique = list(dict.fromkeys(addresses))
         at = "latest" if block is None else hex(block)
-        counts = self.node.batch([("eth_getTransactionCount", [address, at]) for address in unique])
-        for count in counts:
-            if isinstance(count, errors.BusbarError):
-                raise count
-        return {address: int(count, 16) for address, count in zip(unique, counts, strict=True)}
+        return _nonces(unique, self.node.batch([("eth_getTransactionCount", [address, at]) for address in unique]))
 
     def send_many(self, batch: Sequence[tuple[Signer, Call]], nonces: Mapping[str, int] | None = None) -> list[Outcome]:
         """Sends calls together and waits for their receipts; each has its own outcome.
@@ -895,7 +922,9 @@ class Chain:
         if not batch:
             return []
         outcomes: list[Outcome | None] = [None] * len(batch)
-        chain_id, *answers = self.node.batch([("eth_chainId", []), *(self._simulation(s, c) for s, c in batch)])
+        asked = [{"to": self.addresses[call.contract], "data": self._encode(call)} for _, call in batch]
+        simulations = [_simulation(s, call, to) for (s, call), to in zip(batch, asked, strict=True)]
+        chain_id, *answers = self.node.batch([("eth_chainId", []), *simulations])
         self._check_chain(chain_id)
         gas: list[Any] = [
             answer if isinstance(answer, errors.BusbarError) else call.gas or _with_room(int(answer, 16))
@@ -910,15 +939,7 @@ class Chain:
                 outcomes[i] = Outcome(call, signer.address, error=DryRun(told))
             else:
                 going.append(i)
-        requests_ = [
-            {
-                "to": self.addresses[batch[i][1].contract],
-                "data": self._encode(batch[i][1]),
-                "gas": gas[i],
-            }
-            for i in going
-        ]
-        sent = self.broadcast([(batch[i][0], request) for i, request in zip(going, requests_, strict=True)], nonces)
+        sent = self.broadcast([(batch[i][0], asked[i] | {"gas": gas[i]}) for i in going], nonces)
         receipts = self._receipts([tx for tx in sent if isinstance(tx, str)])
         for i, tx in zip(going, sent, strict=True):
             signer, call = batch[i]
@@ -931,16 +952,6 @@ class Chain:
             metrics.TRANSACTIONS.labels(str(outcome.call), _kind(outcome.error)).inc()
             metrics.GAS.labels(str(outcome.call)).inc(outcome.gas_used)
         return done
-
-    def _simulation(self, signer: Signer, call: Call) -> tuple[str, list[Any]]:
-        """The request that tries a call on the newest block and nothing else.
-
-        Some nodes would take what waits for a block for granted, and it may never come.
-        """
-        request = {"from": signer.address, "to": self.addresses[call.contract], "data": self._encode(call)}
-        if call.gas:
-            return "eth_call", [request | {"gas": hex(call.gas)}, "latest"]
-        return "eth_estimateGas", [request, "latest"]
 
     def payloads(self, sender: str, calls: Sequence[Call]) -> list[dict[str, Any]]:
         """Transactions for somebody else to sign and send in this order: what `send` would have signed.
@@ -1023,9 +1034,9 @@ class Chain:
         """
         if not transactions:
             return []
-        following = dict(nonces if nonces is not None else self.nonces(signer.address for signer, _ in transactions))
+        block, following = self._newest(() if nonces is not None else (signer.address for signer, _ in transactions))
+        following |= nonces or {}
         self._places = {(who, n): p for (who, n), p in self._places.items() if n >= following.get(who, 0)}
-        block = self.node.request("eth_getBlockByNumber", "latest", False)
         head, fees = _head(block), self._fees(int(block.get("baseFeePerGas", "0x0"), 16))
         places: list[_Place] = []
         rounds: dict[int, list[int]] = {}
@@ -1057,6 +1068,19 @@ class Chain:
         if self.after_send is not None:
             self.after_send()
         return sent
+
+    def _newest(self, addresses: Iterable[str]) -> tuple[Any, dict[str, int]]:
+        """The newest block as the node tells it, and the next nonces of these addresses there, in one request."""
+        unique = list(dict.fromkeys(addresses))
+        block, *counts = self.node.batch(
+            [
+                ("eth_getBlockByNumber", ["latest", False]),
+                *(("eth_getTransactionCount", [address, "latest"]) for address in unique),
+            ]
+        )
+        if isinstance(block, errors.BusbarError):
+            raise block
+        return block, _nonces(unique, counts)
 
     def _fees(self, base_fee_wei: int) -> dict[str, int]:
         """What a unit of gas is offered: room for six blocks of rising base fee, within the cap.
@@ -1177,7 +1201,10 @@ class Chain:
 
     def _encode(self, call: Call) -> str:
         function = self._functions[call.contract][(call.function, len(call.args))]
-        return "0x" + (function.selector + _ABI.encode(function.inputs, call.args)).hex()
+        try:
+            return "0x" + (function.selector + _ABI.encode(function.inputs, call.args)).hex()
+        except EncodingError as problem:
+            raise UnfitCallError(f"{call} takes no such value: {problem}") from None
 
     def _decode(self, call: Call, data: bytes) -> Any:
         types = self._functions[call.contract][(call.function, len(call.args))].outputs
@@ -1264,6 +1291,24 @@ def _head(block: Any) -> Head:
         raise NodeRefusedError("the node knows no newest block: it is starting or behind")
     used, limit = (int(block.get(name, "0x0"), 16) for name in ("gasUsed", "gasLimit"))
     return Head(int(block["number"], 16), int(block["timestamp"], 16), block["hash"], used, limit)
+
+
+def _simulation(signer: Signer, call: Call, asked: Mapping[str, str]) -> tuple[str, list[Any]]:
+    """The request that tries a call on the newest block and nothing else.
+
+    Some nodes would take what waits for a block for granted, and it may never come.
+    """
+    request = {"from": signer.address, **asked}
+    if call.gas:
+        return "eth_call", [request | {"gas": hex(call.gas)}, "latest"]
+    return "eth_estimateGas", [request, "latest"]
+
+
+def _nonces(addresses: Sequence[str], counts: Sequence[Any]) -> dict[str, int]:
+    for count in counts:
+        if isinstance(count, errors.BusbarError):
+            raise count
+    return {address: int(count, 16) for address, count in zip(addresses, counts, strict=True)}
 
 
 def _with_room(gas: int) -> int:

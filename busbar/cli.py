@@ -15,12 +15,10 @@ import typer
 from rich.console import Console
 
 from busbar import __version__, errors, logs, office, service, tools
-from busbar.options import Network, Once, Pause, Plan, RecordFile, Url, market_of, settings_of
+from busbar.options import Network, Once, Pause, Plan, Process, Quiet, RecordFile, Url, market_of, settings_of
 
 if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --help` should not cost
-    from collections.abc import Callable, Sequence
-
-    from busbar.chain import Chain, Outcome, Signer
+    from busbar.chain import Chain
     from busbar.meter_keys import Curve
     from busbar.outbox import Outbox
     from busbar.replay import Replayed
@@ -37,7 +35,6 @@ app.add_typer(office.app)
 
 EnrolmentFile = Annotated[Path | None, typer.Option("--enrolment", help="The file `busbar enrol` wrote.")]
 Account = Annotated[str | None, typer.Option(help="Who signs: a keystore's name or path, or dev:N.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Log warnings and errors only.")]
 CommunityFile = Annotated[Path | None, typer.Option("--community", help="CSV in the format of data/README.md.")]
 
 
@@ -202,7 +199,7 @@ def enrol(
 @app.command()
 def keeper(
     account: Account = None,
-    zone: Annotated[list[int] | None, typer.Option(help="Zone to look after; may be repeated.")] = None,
+    zone: Annotated[list[int] | None, typer.Option(min=1, max=255, help="Zone to look after; may be repeated.")] = None,
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
@@ -213,7 +210,7 @@ def keeper(
     """Clears ended epochs, gives up expired requests, retires GRID. Stop and start it as you like."""
     from busbar.keeper import Keeper
 
-    bot = _Bot("keeper", network, url, record, pause, once, quiet)
+    bot = Process("keeper", network, url, record, pause, once, quiet)
     mine = bot.settings.keeper
     signer = bot.signer(account or mine.account)
     keepers = [who for role, who in bot.parameters.holders(bot.chain.chain_id) if role == "market maker"]
@@ -247,7 +244,7 @@ def meters(
     from busbar.outbox import Outbox
     from busbar.polling import HeadEnd, Poller
 
-    bot = _Bot("meters", network, url, record, pause, once, quiet)
+    bot = Process("meters", network, url, record, pause, once, quiet)
     mine = bot.settings.meters
     at, asked = mine.port if port is None else port, headend or (str(mine.headend) if mine.headend else None)
     file = enrolment or mine.enrolment
@@ -321,7 +318,7 @@ def agents(
     from busbar.enrolment import DatedTariff, Enrolment
     from busbar.enrolment import agents as agents_of
 
-    bot = _Bot("agents", network, url, record, pause, once, quiet)
+    bot = Process("agents", network, url, record, pause, once, quiet)
     mine = bot.settings.agents
     enrolled = Enrolment.load(_enrolment(enrolment or mine.enrolment))
     epochs = enrolled.trading_epochs(bot.chain.calendar.epoch_at(enrolled.chain_start))
@@ -348,7 +345,7 @@ def relay(
     from busbar.outbox import Outbox
     from busbar.relay import Intake, Relay
 
-    bot = _Bot("relay", network, url, record, pause, once, quiet)
+    bot = Process("relay", network, url, record, pause, once, quiet)
     mine = bot.settings.relay
     signer = bot.signer(account or mine.account)
     file = outbox or mine.outbox
@@ -381,7 +378,7 @@ def up(quiet: Quiet = False) -> None:
 
 @app.command()
 def doctor(network: Network = None, url: Url = None, record: RecordFile = None) -> None:
-    """Looks for what is wrong with node, deployment, roles, funds, clocks, relay and clearing; says what to do."""
+    """Looks for what is wrong with node, deployment, doors, index, roles, funds and clearing; says what to do."""
     from busbar.deployment import Parameters, Record, parameters_path, record_path
     from busbar.doctor import Bot, Door, examine
     from busbar.keys import address
@@ -399,17 +396,20 @@ def doctor(network: Network = None, url: Url = None, record: RecordFile = None) 
         if name in settings.up.run
     ]
     doors = [
-        Door(name, f"http://{host}:{port}", title)
-        for name, host, port, title in (
-            ("meters", settings.meters.host, settings.meters.port, "Busbar gateway"),
-            ("headend", settings.headend.host, settings.headend.port, "Busbar head-end"),
+        Door(name, f"{door}{path}", title)
+        for name, door, path, title in (
+            ("meters", settings.meters.door, "", "Busbar gateway"),
+            ("headend", settings.headend.door, "", "Busbar head-end"),
+            ("api", settings.api.door, "/api/v1", "Busbar"),
         )
-        if name in settings.up.run and port
+        if name in settings.up.run and door
     ]
     wrong = 0
     relay_url = settings.relay.url if "relay" in settings.up.run else None
+    database = settings.database if "index" in settings.up.run else None
     connect = functools.partial(_connected, settings, network, url, record)
-    for finding in examine(connect, held, bots, settings.keeper.zones, doors=doors, relay_url=relay_url):
+    findings = examine(connect, held, bots, settings.keeper.zones, doors=doors, relay_url=relay_url, database=database)
+    for finding in findings:
         typer.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name}: {finding.told}")
         if not finding.ok:
             wrong += 1
@@ -520,49 +520,6 @@ def version() -> None:
     typer.echo(__version__)
 
 
-class _Bot:
-    """What every bot's command begins with: settings, log and the market; and how it runs."""
-
-    def __init__(
-        self,
-        name: str,
-        network: str | None,
-        url: str | None,
-        record: Path | None,
-        pause: float | None,
-        once: bool,
-        quiet: bool,
-    ) -> None:
-        from busbar.metrics import Pulse
-
-        self.settings = settings_of(quiet)
-        self.name, self.once = name, once
-        self.pulse = Pulse()
-        self.pause_s = pause or self.settings.pause_s
-        self.parameters, self.record, self.chain = market_of(self.settings, network, url, record)
-
-    def signer(self, who: str) -> "Signer":
-        from busbar.keys import signer
-
-        return signer(who, self.chain.chain_id, self.settings.keystores)
-
-    def run(
-        self, step: "Callable[[], list[Outcome]]", accounts: "Sequence[str]", port: int, zones: "Sequence[int]" = ()
-    ) -> None:
-        from busbar import metrics
-        from busbar.watch import Watch
-
-        stop = metrics.serve(self.settings.metrics_host, port, self.pulse) if port else None
-        if port:
-            first = min(entry["block"] for entry in self.record.contracts.values())
-            step = Watch(self.chain, accounts, zones, first).after(step)
-        try:
-            service.run(step, pause_s=self.pause_s, once=self.once, ws_url=self.settings.ws_url, pulse=self.pulse)
-        finally:
-            if stop is not None:
-                stop()
-
-
 def _curve(name: str) -> "Curve":
     from busbar.meter_keys import Curve
 
@@ -584,7 +541,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(app(standalone_mode=False))
-    except (errors.BusbarError, OSError) as problem:
+    except OSError as problem:
+        told = f"{problem.filename}: {problem.strerror}" if problem.filename and problem.strerror else problem
+        sys.stderr.write(f"busbar: {told}\n")
+        sys.exit(1)
+    except errors.BusbarError as problem:
         sys.stderr.write(f"busbar: {problem}\n")
         sys.exit(1)
     except typer.Abort:
@@ -592,7 +553,7 @@ def main() -> None:
         sys.exit(130)
     except typer.TyperException as problem:
         # Wrong words on the command line: what is wrong in one line, or the help if there were none.
-        told = problem.format_message()
+        told = problem.format_message().removesuffix(".")
         sys.stderr.write(told + "\n" if "\n" in told else f"busbar: {told}: see `busbar --help`\n")
         sys.exit(2)
 

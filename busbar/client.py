@@ -62,7 +62,9 @@ class ApiError(errors.BusbarError):
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
         self.status = status
         self.problem = problem
-        super().__init__(str(problem.get("detail", problem.get("title", f"the server answered {status}"))))
+        told = str(problem.get("detail", problem.get("title", f"the server answered {status}")))
+        # What is away is in the title: the relay, the gateway, the node, the index.
+        super().__init__(f"{problem['title']}: {told}" if status == 503 and "title" in problem else told)
 
 
 class Client:
@@ -76,6 +78,8 @@ class Client:
 
     def __init__(self, url: str, signer: KeySigner | None = None, timeout_s: float = 30) -> None:
         self.signer = signer
+        if not url.startswith(("http://", "https://")):
+            raise ApiError(0, {"detail": f"{url!r} is no address of a server: write http://127.0.0.1:8000, say"})
         self._http = httpx.Client(base_url=url, timeout=timeout_s)
 
     def close(self) -> None:

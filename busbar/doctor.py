@@ -13,6 +13,7 @@ import httpx
 from busbar import errors
 from busbar.chain import Call, Chain, load_artifact
 from busbar.deployment import ROLES, Record
+from busbar.history import HistoryError, indexed_block
 from busbar.metrics import LONGEST_STEP_S
 
 SKEW_S = 30
@@ -23,6 +24,9 @@ STALE_S = 300
 
 LAG_EPOCHS = 2
 """Clearing that many epochs behind has no keeper."""
+
+BEHIND_BLOCKS = 20
+"""An index so far behind the chain is told."""
 
 TRANSACTIONS_AHEAD = 100
 """A bot whose funds pay for fewer transactions is told."""
@@ -77,6 +81,7 @@ def examine(
     now: float | None = None,
     doors: Sequence[Door] = (),
     relay_url: str | None = None,
+    database: str | None = None,
 ) -> Iterator[Finding]:
     """Examines an installation; findings come as they are made.
 
@@ -88,6 +93,7 @@ def examine(
         now: This machine's time; the clock's, if not given.
         doors: HTTP doors that shall answer.
         relay_url: Address of the relay that belongs to it, if one does.
+        database: The index that belongs to it, if one does.
     """
     try:
         chain = connect()
@@ -105,6 +111,8 @@ def examine(
         yield _funds(chain, bot)
     if relay_url is not None:
         yield _relay(chain, relay_url)
+    if database is not None:
+        yield _index(chain, database, head.number)
     epoch = chain.calendar.epoch_at(head.timestamp)
     for zone in zones:
         yield _clearing(chain, zone, epoch, head.number)
@@ -177,6 +185,17 @@ def _clearing(chain: Chain, zone: int, epoch: int, block: int) -> Finding:
         told = f"epoch {due} waits to be cleared since {epoch - due - 1} epochs"
         return Finding(False, f"zone {zone}", told, "start a keeper, and see its log for what it is refused with")
     return Finding(True, f"zone {zone}", "paused by the regulator" if state[1] else "cleared up to date")
+
+
+def _index(chain: Chain, database: str, newest: int) -> Finding:
+    remedy = "start `busbar index`, and see the end of its log"
+    try:
+        behind = newest - indexed_block(chain, database)
+    except HistoryError as problem:
+        return Finding(False, "index", str(problem), remedy)
+    if behind > BEHIND_BLOCKS:
+        return Finding(False, "index", f"{behind} blocks behind the chain", remedy)
+    return Finding(True, "index", "follows the chain")
 
 
 def _relay(chain: Chain, url: str) -> Finding:

@@ -1,6 +1,7 @@
 """A service's HTTP door: requests that arrive together are taken together, and a server on a thread of its own."""
 
 import asyncio
+import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from busbar import errors
+from busbar import errors, tools
 
 GROUP = 500
 """Most entries that share one look at the chain and one write to the disk."""
@@ -125,13 +126,7 @@ class Impatient(HttpToolsProtocol):
         self._later()
 
 
-def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:
-    """Answers at a port, on a thread of its own, until the function it returns is called.
-
-    Raises:
-        OSError: The port is somebody else's.
-    """
-    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+def _server(app: FastAPI) -> uvicorn.Server:
     # Streams of events never end by themselves: they are not waited for longer than this.
     config = uvicorn.Config(
         app,
@@ -142,11 +137,47 @@ def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=STOP_S,
     )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
-    thread.start()
+    return uvicorn.Server(config)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as problem:
+        raise tools.PortUnusableError(host, port, "requests", problem) from None
+
+
+def _tell(listening: socket.socket) -> None:
     address, at = listening.getsockname()[:2]
     log.info("listening", host=address, port=at)
+
+
+def run(app: FastAPI, host: str, port: int) -> None:
+    """Answers at a port until SIGINT or SIGTERM.
+
+    Raises:
+        PortUnusableError: The port is somebody else's.
+    """
+    listening = _listen(host, port)
+    # The server raises the signal again once it has stopped, so that whoever called it may end by it: nobody need.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    _tell(listening)
+    _server(app).run([listening])
+    log.info("stopped")
+
+
+def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:
+    """Answers at a port, on a thread of its own, until the function it returns is called.
+
+    Raises:
+        PortUnusableError: The port is somebody else's.
+    """
+    listening = _listen(host, port)
+    server = _server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
+    thread.start()
+    _tell(listening)
 
     def stop() -> None:
         server.should_exit = True

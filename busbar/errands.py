@@ -275,15 +275,17 @@ def deadline_of(chain: Chain, signed: SignedMessage) -> int | None:
 # ------------------------------------------------------------------------------ what goes when
 
 
-def turn(errands: Sequence[Errand], lowest: Mapping[str, int]) -> list[Errand]:
+def turn(errands: Sequence[Errand], lowest: Mapping[str, int], failures: Mapping[str, int]) -> list[Errand]:
     """What is brought now: at most one of each account, since a second may depend on the first.
 
     An account's cancels go first, then its deposits, then its withdrawals by nonce. A withdrawal waits for orders
-    with a lower nonce, which it would make worthless. Accounts take turns by who came first.
+    with a lower nonce, which it would make worthless. Accounts take turns by who came first, and what failed before
+    goes behind what failed less often.
 
     Args:
         errands: In order of acceptance.
         lowest: Lowest nonce of each account's orders that may enter now.
+        failures: How often each was tried in vain, by key.
     """
     ranks = {kind: rank for rank, kind in enumerate(Kind)}
     chosen: dict[str, Errand] = {}
@@ -292,7 +294,7 @@ def turn(errands: Sequence[Errand], lowest: Mapping[str, int]) -> list[Errand]:
         if not waits:
             chosen.setdefault(errand.account, errand)
     going = {errand.key for errand in chosen.values()}
-    return [errand for errand in errands if errand.key in going][:MOST]
+    return sorted((e for e in errands if e.key in going), key=lambda errand: failures.get(errand.key, 0))[:MOST]
 
 
 def withdrawing(errands: Iterable[Errand]) -> dict[str, int]:

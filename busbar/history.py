@@ -13,13 +13,31 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, delete, event, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Engine,
+    Select,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    make_url,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from busbar import errors, panel, tables
+from busbar import errors, metrics, panel, tables
 from busbar.chain import Chain, Event
 from busbar.clearing import LongSide, Result, clear, escrow, fill, histogram, remainder, settle
 from busbar.deployment import genesis_hash
@@ -30,6 +48,7 @@ from busbar.units import (
     ENERGY_UNIT_WEI,
     ENERGY_UNITS_PER_WH,
     GRACE_EPOCHS,
+    MAX_LIFE,
     MIN_ORDER_WH,
     PERIOD_EPOCHS,
     Asset,
@@ -54,6 +73,12 @@ ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 
 class HistoryError(errors.BusbarError):
     """The database cannot be used for this market, or cannot be reached. The message says what to do."""
+
+
+class DatabaseError(HistoryError):
+    """The database does not take what is written: it is gone, full, or somebody else's for too long."""
+
+    remedy = errors.Remedy.RETRY
 
 
 class Difference(NamedTuple):
@@ -94,6 +119,42 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     cursor.close()
 
 
+def indexed_block(chain: Chain, url: str) -> int:
+    """Newest block in a market's index; an index that is not there is not made.
+
+    Raises:
+        HistoryError: There is no index, it is empty, it does not answer, or it holds another market.
+    """
+    try:
+        database = make_url(url)
+        if database.get_backend_name() == "sqlite" and not Path(database.database or "").is_file():
+            raise HistoryError(f"{database.database} is missing")
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            held = connection.execute(select(tables.market)).mappings().one_or_none()
+            head = head_of(connection)
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as problem:
+        raise HistoryError(f"the database does not answer: {str(problem).splitlines()[0]}") from None
+    if held is None or head is None:
+        raise HistoryError("nothing is indexed yet")
+    if dict(held) != _identity(chain):
+        raise HistoryError("the database holds another market")
+    return head.number
+
+
+def _identity(chain: Chain) -> dict[str, Any]:
+    return {
+        "chain_id": chain.chain_id,
+        "genesis_hash": genesis_hash(chain),
+        "addresses": json.dumps(chain.addresses, sort_keys=True),
+        "genesis": chain.calendar.genesis,
+        "epoch_seconds": chain.calendar.epoch_seconds,
+        "tick_wei": chain.money.tick_wei,
+        "layout": tables.LAYOUT,
+    }
+
+
 class History:
     """One market's history in a database.
 
@@ -108,26 +169,18 @@ class History:
     def __init__(self, chain: Chain, engine: Engine) -> None:
         self.chain = chain
         self.engine = engine
-        self._identity = {
-            "chain_id": chain.chain_id,
-            "genesis_hash": genesis_hash(chain),
-            "addresses": json.dumps(chain.addresses, sort_keys=True),
-            "genesis": chain.calendar.genesis,
-            "epoch_seconds": chain.calendar.epoch_seconds,
-            "tick_wei": chain.money.tick_wei,
-            "layout": tables.LAYOUT,
-        }
+        identity = _identity(chain)
         try:
             with engine.begin() as connection:
                 held = connection.execute(select(tables.market)).mappings().one_or_none()
                 if held is None:
-                    connection.execute(insert(tables.market), self._identity)
+                    connection.execute(insert(tables.market), identity)
         except SQLAlchemyError as problem:
             reason = str(problem).splitlines()[0]
             raise HistoryError(
                 f"the database cannot be used ({reason}): if another version made it, index with --rebuild"
             ) from None
-        if held is not None and dict(held) != self._identity:
+        if held is not None and dict(held) != identity:
             raise HistoryError("the database holds another market: name another one, or index with --rebuild")
 
     @staticmethod
@@ -141,13 +194,21 @@ class History:
 
         Raises:
             HistoryError: Somebody else writes into the database.
+            DatabaseError: The database does not answer; the batch under way was not written.
         """
+        try:
+            return self._follow()
+        except OperationalError as problem:
+            raise DatabaseError(f"the database does not answer: {str(problem.orig).splitlines()[0]}") from None
+
+    def _follow(self) -> int:
         done = 0
         while True:
             head = self.chain.head().number
             with self.engine.connect() as connection:
                 last = self._common(connection, head)
             self._roll_back(last)
+            metrics.INDEXED.set(last)
             if last >= head:
                 return done
             batch = self._fetch(last + 1, min(last + BATCH_BLOCKS, head))
@@ -324,6 +385,7 @@ class _Writer:
         self.owners: dict[str, str] = {}
         self.registers: dict[str, tuple[int, int, int]] = {}
         self.parked: dict[int, dict[str, Any]] = {}
+        self.grown: dict[str, int] = {}
         self.books: dict[tuple[int, int], dict[tuple[str, int], dict[str, Any]]] = {}
         self.newest: dict[str, tuple[int, int]] = {}
         self.results: dict[tuple[int, int], Result] = {}
@@ -451,6 +513,7 @@ class _Writer:
     def grow(self, found: Event, kind: str, meter_id: str, end: int, import_wh: int, export_wh: int) -> None:
         _, import_before_wh, export_before_wh = self.register(meter_id)
         self.registers[meter_id] = (end, import_wh, export_wh)
+        self.grown[meter_id] = end
         grown = (import_wh - import_before_wh, export_wh - export_before_wh)
         self.reading_row(found, kind, meter_id, self.registers[meter_id], *grown)
         self.meter(found, meter_id, *grown)
@@ -475,7 +538,9 @@ class _Writer:
         }
         self.rows[tables.readings].append(_origin(found) | row)
 
-    def meter(self, found: Event, meter_id: str, import_wh: int, export_wh: int, kind: str = "metered") -> None:
+    def meter(
+        self, found: Event, meter_id: str, import_wh: int, export_wh: int, kind: str = "metered", end: int | None = None
+    ) -> None:
         """Metered energy: export is GRID, import is owed for the settlement period of its acceptance."""
         if not import_wh and not export_wh:
             return
@@ -483,7 +548,7 @@ class _Writer:
             found,
             self.owner(meter_id),
             kind,
-            interval_end=self.register(meter_id)[0],
+            interval_end=self.register(meter_id)[0] if end is None else end,
             energy_free_uwh=export_wh * ENERGY_UNITS_PER_WH,
             period=self.epochs[found.block] // PERIOD_EPOCHS,
             import_wh=import_wh,
@@ -501,8 +566,10 @@ class _Writer:
         self.rows[tables.parked].append(
             _origin(found) | row | {"decided_block": None, "decided_tx": None, "released": None}
         )
-        # The growth was booked by the event right before: that is taken back.
-        self.meter(found, row["meter_id"], -args["importWh"], -args["exportWh"], "parked")
+        # The growth was booked by an event before, in the same transaction: it is taken back where it was booked, even
+        # though a replaced meter's register begins later.
+        end = self.grown[row["meter_id"]]
+        self.meter(found, row["meter_id"], -args["importWh"], -args["exportWh"], "parked", end)
 
     def parked_released(self, found: Event, args: Mapping[str, Any]) -> None:
         p = tables.parked
@@ -853,13 +920,33 @@ class ImportLedger:
     grid_import_wh: int = 0
 
 
+def _newest_block(*more: ColumnElement[Any]) -> Select[Any]:
+    b = tables.blocks
+    return select(b.c.number, b.c.hash, b.c.timestamp, b.c.epoch, *more).order_by(b.c.number.desc()).limit(1)
+
+
+def _eventful() -> ColumnElement[Any]:
+    """The hash of the newest block that brought an event."""
+    told = tables.blocks.alias()
+    last = select(func.max(tables.events.c.block)).scalar_subquery()
+    return select(told.c.hash).where(told.c.number == last).scalar_subquery()
+
+
+# Made once: every request asks them, and to make a query costs more than to run it.
+_HEAD = _newest_block()
+_NEWEST = _newest_block(_eventful())
+
+
 def head_of(connection: Connection) -> Head | None:
     """The newest block in the database; None before the first. Before the market's genesis its epoch is 0."""
-    b = tables.blocks
-    row = connection.execute(
-        select(b.c.number, b.c.hash, b.c.timestamp, b.c.epoch).order_by(b.c.number.desc()).limit(1)
-    ).one_or_none()
+    row = connection.execute(_HEAD).one_or_none()
     return None if row is None else Head(row[0], row[1], row[2], row[3] or 0)
+
+
+def newest_of(connection: Connection) -> tuple[Head, str] | None:
+    """The newest block, and the hash of the newest that brought an event: whose is the same, its history is."""
+    row = connection.execute(_NEWEST).one_or_none()
+    return None if row is None else (Head(row[0], row[1], row[2], row[3] or 0), row[4] or "")
 
 
 def market_of(connection: Connection) -> tuple[Calendar, Money]:
@@ -875,27 +962,80 @@ def grid_supply_wei(connection: Connection) -> int:
     return connection.scalar(newest) or 0
 
 
-def live_orders(connection: Connection, zone: int, epoch: int) -> list[Mapping[str, Any]]:
-    """Orders of an epoch that were not cancelled, as entered."""
+def live_orders(
+    connection: Connection, zone: int, epoch: int, accounts: Sequence[str] | None = None
+) -> list[Mapping[str, Any]]:
+    """Orders of an epoch that were not cancelled, as entered; of everybody if no account is named."""
     o = tables.orders
-    rows = connection.execute(
-        select(o)
-        .where(o.c.zone == zone, o.c.epoch == epoch, o.c.cancelled_block.is_(None))
-        .order_by(o.c.block, o.c.log_index, o.c.index)
-    ).mappings()
+    here = [o.c.zone == zone, o.c.epoch == epoch, o.c.cancelled_block.is_(None)]
+    if accounts is not None:
+        here.append(o.c.account.in_(accounts))
+    rows = connection.execute(select(o).where(*here).order_by(o.c.block, o.c.log_index, o.c.index)).mappings()
     return [dict(row) for row in rows]
+
+
+def volumes(connection: Connection, zone: int, epoch: int) -> tuple[int, dict[int, int], dict[int, int]]:
+    """How many orders of an epoch were not cancelled, and the Wh they bid and ask by tick."""
+    o = tables.orders
+    sides: dict[int, dict[int, int]] = {Side.BID: {}, Side.ASK: {}}
+    count = 0
+    here = (o.c.zone == zone, o.c.epoch == epoch, o.c.cancelled_block.is_(None))
+    query = select(o.c.side, o.c.tick, func.sum(o.c.quantity_wh), func.count()).where(*here)
+    for side, tick, quantity_wh, orders in connection.execute(query.group_by(o.c.side, o.c.tick)):
+        sides[side][tick] = int(quantity_wh)
+        count += orders
+    return count, sides[Side.BID], sides[Side.ASK]
+
+
+_ZONES = select(tables.zones.c.zone).distinct()
+_LAST_TRADED = select(func.max(tables.orders.c.epoch)).where(
+    tables.orders.c.zone == bindparam("zone"), tables.orders.c.epoch < bindparam("epoch")
+)
+_CLEARED = select(tables.epochs.c.epoch).where(
+    tables.epochs.c.zone == bindparam("zone"), tables.epochs.c.epoch == bindparam("epoch")
+)
 
 
 def uncleared(connection: Connection, epoch: int) -> list[tuple[int, int]]:
     """Zones and epochs that ended before `epoch`, had orders, and were not cleared yet."""
-    o, e, found = tables.orders, tables.epochs, []
-    for zone in connection.scalars(select(tables.zones.c.zone).distinct()).all():
+    found = []
+    for zone in connection.scalars(_ZONES).all():
         # At most one epoch of a zone waits: the next order clears it.
-        newest = connection.scalar(select(func.max(o.c.epoch)).where(o.c.zone == zone, o.c.epoch < epoch))
-        cleared = select(e.c.epoch).where(e.c.zone == zone, e.c.epoch == newest)
-        if newest is not None and connection.scalar(cleared) is None:
+        newest = connection.scalar(_LAST_TRADED, {"zone": zone, "epoch": epoch})
+        if newest is not None and connection.scalar(_CLEARED, {"zone": zone, "epoch": newest}) is None:
             found.append((int(zone), int(newest)))
     return found
+
+
+def _of(query: Select[Any], table: Table) -> tuple[Select[Any], Select[Any]]:
+    """A query for everybody, and for the named accounts alone."""
+    return query, query.where(table.c.account.in_(bindparam("accounts", expanding=True)))
+
+
+def _asked(
+    connection: Connection, queries: tuple[Select[Any], Select[Any]], accounts: Sequence[str] | None, **more: int
+) -> CursorResult[*tuple[Any, ...]]:
+    """Asks one of the two: for everybody if no account is named."""
+    if accounts is None:
+        return connection.execute(queries[0], more)
+    return connection.execute(queries[1], {"accounts": list(accounts), **more})
+
+
+_HELD = _of(select(tables.accounts), tables.accounts)
+_PERIODS = _of(select(tables.periods), tables.periods)
+_NONCES = _of(
+    select(tables.nonces.c.account, func.max(tables.nonces.c.nonce)).group_by(tables.nonces.c.account), tables.nonces
+)
+_RESTING = _of(
+    select(tables.orders).where(
+        tables.orders.c.life > 0,
+        # None stands longer than that, and what the index finds by its epoch is not looked through.
+        tables.orders.c.epoch >= bindparam("epoch", type_=BigInteger) - MAX_LIFE,
+        tables.orders.c.epoch < bindparam("epoch"),
+        tables.orders.c.epoch + tables.orders.c.life >= bindparam("epoch"),
+    ),
+    tables.orders,
+)
 
 
 def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None = None) -> dict[str, Holding]:
@@ -903,13 +1043,11 @@ def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None 
 
     An epoch that ended and was not cleared yet counts as cleared, as it does in the contract's views.
     """
-    a = tables.accounts
-    query = select(a) if accounts is None else select(a).where(a.c.account.in_(accounts))
-    held = {row["account"]: Holding(*(row[name] for name in BALANCES)) for row in connection.execute(query).mappings()}
+    rows = _asked(connection, _HELD, accounts).mappings()
+    held = {row["account"]: Holding(*(row[name] for name in BALANCES)) for row in rows}
     for zone, epoch in uncleared(connection, head.epoch):
-        rows = live_orders(connection, zone, epoch)
-        result = clear(*histogram([order_of(row) for row in rows]))
-        for row in rows:
+        result = result_of(connection, zone, epoch)
+        for row in live_orders(connection, zone, epoch, accounts):
             if row["account"] in held:
                 holding, order = held[row["account"]], order_of(row)
                 locked, back = escrow(order), settle(result, order)
@@ -917,7 +1055,7 @@ def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None 
                 holding.money_escrow_units -= locked.money_units
                 holding.energy_free_uwh += back.energy_units
                 holding.money_free_units += back.money_units
-    for row, rest in resting(connection, head):
+    for row, rest in resting(connection, head, accounts):
         if row["account"] in held:
             holding, locked = held[row["account"]], escrow(rest)
             holding.energy_free_uwh -= locked.energy_units
@@ -927,15 +1065,16 @@ def holdings(connection: Connection, head: Head, accounts: Sequence[str] | None 
     return held
 
 
-def resting(connection: Connection, head: Head) -> list[tuple[dict[str, Any], Order]]:
+def resting(
+    connection: Connection, head: Head, accounts: Sequence[str] | None = None
+) -> list[tuple[dict[str, Any], Order]]:
     """Standing orders of ended epochs that wait to be rolled: their rows, and what is left of each.
 
     No event tells when one expires, so this is worked out when it is read, as the contract's views do.
     """
-    o, found = tables.orders, []
-    here = (o.c.life > 0, o.c.epoch < head.epoch, o.c.epoch + o.c.life >= head.epoch)
+    found = []
     results: dict[tuple[int, int], Result] = {}
-    for found_row in connection.execute(select(o).where(*here)).mappings().all():
+    for found_row in _asked(connection, _RESTING, accounts, epoch=head.epoch).mappings().all():
         row = dict(found_row)
         place = (row["zone"], row["epoch"])
         if place not in results:
@@ -953,27 +1092,22 @@ def result_of(connection: Connection, zone: int, epoch: int) -> Result:
     query = select(*(e.c[name] for name in names)).where(e.c.zone == zone, e.c.epoch == epoch)
     row = connection.execute(query).one_or_none()
     if row is None:
-        return clear(*histogram([order_of(row) for row in live_orders(connection, zone, epoch)]))
+        return clear(*volumes(connection, zone, epoch)[1:])
     return Result(row[0], row[1], LongSide(row[2]), *row[3:])
 
 
 def lowest_nonces(connection: Connection, accounts: Sequence[str] | None = None) -> dict[str, int]:
     """The lowest nonce that a signed message may still use, of accounts that have used one; all if none is named."""
-    n = tables.nonces
-    query = select(n.c.account, func.max(n.c.nonce)).group_by(n.c.account)
-    rows = connection.execute(query if accounts is None else query.where(n.c.account.in_(accounts)))
-    return {account: newest + 1 for account, newest in rows}
+    return {row[0]: row[1] + 1 for row in _asked(connection, _NONCES, accounts)}
 
 
 def import_ledgers(
     connection: Connection, head: Head, accounts: Sequence[str] | None = None
 ) -> dict[str, ImportLedger]:
     """Import of accounts at the newest block; all of them if none is named."""
-    p = tables.periods
-    query = select(p) if accounts is None else select(p).where(p.c.account.in_(accounts))
     period, place = divmod(head.epoch, PERIOD_EPOCHS)
     ledgers: dict[str, ImportLedger] = defaultdict(ImportLedger)
-    for row in connection.execute(query).mappings():
+    for row in _asked(connection, _PERIODS, accounts).mappings():
         ledger, left_wh = ledgers[row["account"]], row["import_wh"] - row["retired_wh"]
         if row["period"] == period:
             ledger.current_wh += left_wh

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from eth_account import Account as EthAccount
+from eth_utils.address import is_checksum_address, is_hex_address
 from web3 import Web3
 
 from busbar import errors
@@ -21,10 +22,31 @@ PASSWORD_VARIABLE = "BUSBAR_KEYSTORE_PASSWORD"  # noqa: S105  (the variable's na
 PASSWORD_FILE_VARIABLE = "BUSBAR_KEYSTORE_PASSWORD_FILE"  # noqa: S105  (likewise)
 
 
+LAST_DEV = 2**31 - 1
+"""Last account that a mnemonic has (BIP-44)."""
+
+
 class KeyUnusableError(errors.BusbarError):
     """A key was named that does not exist, cannot be opened, or must not be used on this chain."""
 
     remedy = errors.Remedy.STOP
+
+
+class AddressError(errors.BusbarError):
+    """An address was written that is none."""
+
+
+def written_address(text: str) -> str:
+    """An address as a person wrote it: in small letters, or with the capitals that are its checksum (EIP-55).
+
+    Raises:
+        AddressError: It is none, or its capitals are those of another: a letter of it was mistyped.
+    """
+    if not text.startswith("0x") or not is_hex_address(text):
+        raise AddressError(f"{text!r} is no address: write 0x and 40 hex digits")
+    if text[2:] not in (text[2:].lower(), text[2:].upper()) and not is_checksum_address(text):
+        raise AddressError(f"{text!r} is mistyped: its capitals do not fit the rest (EIP-55)")
+    return str(Web3.to_checksum_address(text))
 
 
 def password(keystore: str) -> str:
@@ -80,25 +102,31 @@ def signer(who: str, chain_id: int, folder: Path | None = None) -> KeySigner:
     if who.startswith("dev:"):
         if chain_id != DEV_CHAIN_ID:
             raise KeyUnusableError(f"{who} is a published key and must not be used on chain {chain_id}")
-        if not (who[4:].isascii() and who[4:].isdigit()):
+        if not (who[4:].isascii() and who[4:].isdigit() and int(who[4:]) <= LAST_DEV):
             raise KeyUnusableError(f"{who!r} is no development account: write dev:0, dev:1 ...")
         return dev_signer(int(who[4:]))
     path = _keystore(who, folder)
-    secret = password(who)
     try:
-        return KeySigner.from_key(bytes(EthAccount.decrypt(json.loads(path.read_text("utf-8")), secret)))
+        stored = path.read_bytes()  # before the password is asked for: it may not be there
     except OSError as problem:
         raise KeyUnusableError(f"the keystore {who} cannot be read: {problem.strerror}") from None
+    secret = password(who)
+    try:
+        return KeySigner.from_key(bytes(EthAccount.decrypt(json.loads(stored.decode("utf-8")), secret)))
     except (ValueError, KeyError, TypeError, NotImplementedError) as problem:
-        raise KeyUnusableError(f"the keystore {who} cannot be opened: {problem}") from None
+        why = "the password is another's" if "MAC" in str(problem) else problem
+        raise KeyUnusableError(f"the keystore {who} cannot be opened: {why}") from None
 
 
 def address(who: str, chain_id: int, folder: Path | None = None) -> str:
-    """The address a setting names, without its password: as `signer`, for who only wants to look.
+    """The address a setting names, without its password: as `signer`, for who only wants to look; or an address.
 
     Raises:
         KeyUnusableError: One line says why.
+        AddressError: It begins as an address and is none.
     """
+    if who.startswith("0x"):
+        return written_address(who)
     if who.startswith("dev:"):
         return signer(who, chain_id).address
     path = _keystore(who, folder)

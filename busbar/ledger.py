@@ -137,6 +137,24 @@ class Owed(NamedTuple):
     energy_wh: int
 
 
+class Grown(NamedTuple):
+    """Growth of a register that counted: accepted, or taken back since it was parked (negative), or released.
+
+    Attributes:
+        kind: "metered", "parked" or "released".
+        interval_end: End of the interval it counts for, Unix seconds.
+        import_wh: Import.
+        export_wh: Export.
+        tx_hash: Transaction it came with.
+    """
+
+    kind: str
+    interval_end: int
+    import_wh: int
+    export_wh: int
+    tx_hash: str
+
+
 @dataclass(frozen=True, slots=True)
 class Continued:
     """What a contract said was left of standing orders, and what the reference leaves of them."""
@@ -174,6 +192,8 @@ class Book:
     """Import that GRID can still be retired against, oldest first. Retiring takes from the front."""
     grid_import: list[Owed] = field(default_factory=list)
     """Import whose time to be retired against has passed."""
+    grown: list[Grown] = field(default_factory=list)
+    """Everything metered, in order of the chain."""
 
     @property
     def outstanding_wh(self) -> int:
@@ -324,8 +344,9 @@ class _Rebuilding:
         self.ledger.growth_export_wh[meter_id] += export_wh
         self._credit(event, meter_id, import_wh, export_wh)
 
-    def _credit(self, event: Event, meter_id: str, import_wh: int, export_wh: int) -> None:
+    def _credit(self, event: Event, meter_id: str, import_wh: int, export_wh: int, kind: str = "metered") -> None:
         book = self.ledger.accounts[self.owners[meter_id]]
+        self._note(book, event, meter_id, kind, import_wh, export_wh)
         book.minted_wh += export_wh
         book.energy_free_uwh += export_wh * ENERGY_UNITS_PER_WH
         book.owed_wh += import_wh
@@ -333,12 +354,18 @@ class _Rebuilding:
             period = self.epoch_of(event.block) // PERIOD_EPOCHS
             book.outstanding.append(Owed(period, self.ledger.registers[meter_id].interval_end, import_wh))
 
-    def _on_GrowthParked(self, _: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
+    def _note(self, book: Book, event: Event, meter_id: str, kind: str, import_wh: int, export_wh: int) -> None:
+        if import_wh or export_wh:
+            end = self.ledger.registers[meter_id].interval_end
+            book.grown.append(Grown(kind, end, import_wh, export_wh, event.tx_hash))
+
+    def _on_GrowthParked(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
         self.parked[args["id"]] = (meter_id_text(args["meterId"]), args["importWh"], args["exportWh"])
         self.ledger.parked_import_wh += args["importWh"]
         self.ledger.parked_export_wh += args["exportWh"]
         # The growth was booked by the event right before: take that back, its import being the newest entry.
         book = self.ledger.accounts[args["owner"]]
+        self._note(book, event, meter_id_text(args["meterId"]), "parked", -args["importWh"], -args["exportWh"])
         book.minted_wh -= args["exportWh"]
         book.energy_free_uwh -= args["exportWh"] * ENERGY_UNITS_PER_WH
         book.owed_wh -= args["importWh"]
@@ -349,7 +376,7 @@ class _Rebuilding:
         meter_id, import_wh, export_wh = self.parked.pop(args["id"])
         self.ledger.parked_import_wh -= import_wh
         self.ledger.parked_export_wh -= export_wh
-        self._credit(event, meter_id, import_wh, export_wh)
+        self._credit(event, meter_id, import_wh, export_wh, "released")
 
     def _on_Retired(self, event: Event, args: Mapping[str, Any]) -> None:  # noqa: N802
         energy_wh = args["previousWh"] + args["currentWh"]

@@ -11,7 +11,7 @@ pays for the same refusal again.
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -32,11 +32,12 @@ from busbar.chain import (
 from busbar.outbox import OPEN, Item, Outbox, State
 from busbar.readings import MeterKey, Reading, SignedReading, meter_id_text
 
-BATCH = 100
-"""Readings to a transaction: about 3 million gas, far below the cap."""
+BATCH = 200
+"""Most readings to a transaction; a share of a block is fewer where blocks hold 30 million gas."""
 
-TOGETHER = 8
-"""Most transactions that are sent together: about a block of 30 million gas."""
+TOGETHER = 9
+"""Transactions that fill a block together. A node leaves room for a transaction's limit, which is more than it takes:
+of many small ones little room is left over, and each costs `BATCH_GAS`."""
 
 LOOKED_BACK = 100_000
 """Newest readings that a reorganisation may make due again: ten quarter-hours of 10,000 meters."""
@@ -44,8 +45,14 @@ LOOKED_BACK = 100_000
 READING_GAS = 60_000
 """What a reading is taken to need until a receipt shows better: an account's words used for the first time."""
 
-BATCH_GAS = 60_000
-"""What a batch needs besides."""
+LEAST_READING_GAS = 25_000
+"""What it is taken to need at least: import alone takes less, but the sun will rise."""
+
+P256_GAS = 5_600
+"""What one signed on P-256 needs besides, by bench/results/gas.md."""
+
+BATCH_GAS = 86_000
+"""What a batch needs besides, by bench/results/gas.md."""
 
 MOST_READING_GAS = 160_000
 """How far the gateway goes when a batch runs out of gas: many readings whose growth is parked."""
@@ -179,6 +186,18 @@ class Gateway:
 
         A refused batch is due again at the next step.
         """
+        head, groups = self._look()
+        outcomes = self._bring(groups[:-1])
+        if all(outcome.error is None for outcome in outcomes):
+            if outcomes:
+                # What does not fill a block may be joined by what came in while others were filled.
+                head, groups = self._look()
+            outcomes += self._bring(groups)
+        self._tidy(head)
+        return outcomes
+
+    def _look(self) -> tuple[Head, list[list[list[SignedReading]]]]:
+        """The newest block, and what is due there as it is sent; what the source has is taken in before."""
         head = self.chain.head()
         self._reopen(head)
         waiting = self._waiting()
@@ -187,15 +206,18 @@ class Gateway:
         read = [registers[meter_id] for meter_id in self.source.meter_ids]
         if self._take_in(outstanding(self.source, read, head.timestamp)):
             waiting = self._waiting()
-        due = self._due(waiting, registers, head.timestamp)
+        return head, together(self._due(waiting, registers, head.timestamp), self._expected, share(head))
+
+    def _bring(self, groups: Sequence[Sequence[Sequence[SignedReading]]]) -> list[Outcome]:
+        """Sends groups one after another, up to one that fails.
+
+        The rest builds on it: better all of them with the next step than out of order now.
+        """
         outcomes: list[Outcome] = []
-        for batches in together(due):
-            sent = self._submit(batches)
-            outcomes += sent
-            if any(outcome.error is not None for outcome in sent):
-                # The rest builds on these: better all of them with the next step than out of order now.
+        for batches in groups:
+            outcomes += self._submit(batches)
+            if any(outcome.error is not None for outcome in outcomes):
                 break
-        self._tidy(head)
         return outcomes
 
     def _reopen(self, head: Head) -> None:
@@ -235,7 +257,7 @@ class Gateway:
                 done[entry.key] = _ended(entry, register)
             elif reading.interval_end <= now:
                 due.append(entry.signed)
-        self.outbox.mark_each(done, State.DONE)
+        self.outbox.mark_each(done, State.DONE, synced=False)
         return sorted(due, key=lambda s: _place(s.reading))
 
     def _submit(self, batches: Sequence[Sequence[SignedReading]]) -> list[Outcome]:
@@ -253,18 +275,35 @@ class Gateway:
 
     def _call(self, batch: Sequence[SignedReading]) -> Call:
         # An estimate would have the node run every signature several times.
-        gas = BATCH_GAS + ROLL_GAS + len(batch) * self._reading_gas * 5 // 4
-        return replace(self.chain.submit_readings_call(batch), gas=min(gas, TRANSACTION_GAS_CAP))
+        gas = BATCH_GAS + sum(self._expected(signed) for signed in batch)
+        return replace(self.chain.submit_readings_call(batch), gas=min(gas * 5 // 4 + ROLL_GAS, TRANSACTION_GAS_CAP))
+
+    def _expected(self, signed: SignedReading) -> int:
+        """Gas that a reading is taken to need."""
+        return self._reading_gas + (P256_GAS if signed.public_key else 0)
 
     def _learn(self, batches: Sequence[Sequence[SignedReading]], outcomes: Sequence[Outcome]) -> None:
         """Corrects what a reading is taken to need, by what the newest ones took."""
-        if any(type(outcome.error) in (NodeRefusedError, errors.UnknownRevert) for outcome in outcomes):
-            # Out of gas is no contract's error, and nodes tell it each in their words.
+        if any(self._may_lack_gas(outcome.error) for outcome in outcomes):
             self._reading_gas = min(self._reading_gas * 2, MOST_READING_GAS)
             return
-        taken = [(outcome.gas_used, len(batch)) for batch, outcome in zip(batches, outcomes, strict=True) if outcome.ok]
+        taken = [
+            (outcome.gas_used - BATCH_GAS - P256_GAS * sum(bool(s.public_key) for s in batch)) // len(batch)
+            for batch, outcome in zip(batches, outcomes, strict=True)
+            if outcome.ok
+        ]
         if taken:
-            self._reading_gas = max((gas - BATCH_GAS) // count for gas, count in taken)
+            self._reading_gas = max(LEAST_READING_GAS, *taken)
+
+    def _may_lack_gas(self, problem: errors.BusbarError | None) -> bool:
+        """Whether a batch may have run out of gas: no contract's error, and nodes tell it each in their words.
+
+        With almost none left, a contract cannot ask the authority any more and takes that for a no: to itself, and
+        not to the minter.
+        """
+        if isinstance(problem, errors.AccessManagedUnauthorized):
+            return str(problem.values["caller"]).lower() != self.signer.address.lower()
+        return type(problem) in (NodeRefusedError, errors.UnknownRevert)
 
     def _note(self, outcome: Outcome, count: int) -> None:
         """Notes what a receipt tells of each reading: where it counted, what was parked, why it was passed over."""
@@ -293,7 +332,8 @@ class Gateway:
         parked_count = sum("parked" in note for note in counted)
         metrics.OUTCOMES.labels("parked", "").inc(parked_count)
         metrics.OUTCOMES.labels("counted", "").inc(len(counted) - parked_count)
-        self.outbox.mark_each({key: json.dumps(note) for key, note in notes.items()}, State.SENT)
+        # Where a reading counted is a courtesy to who asks; that it did, the chain tells again.
+        self.outbox.mark_each({key: json.dumps(note) for key, note in notes.items()}, State.SENT, synced=False)
         self.outbox.mark_each(refused, State.REFUSED)
         log.info("submitted", readings=count, skipped=count - len(counted), gas=outcome.gas_used)
 
@@ -310,12 +350,33 @@ class Gateway:
         return self.source.keys[reading.meter_id].sign(reading, self.chain.meter_domain)
 
 
-def together(due: Sequence[SignedReading]) -> list[list[list[SignedReading]]]:
-    """Cuts readings into batches, and these into groups that are sent together.
+def share(head: Head) -> int:
+    """Gas of a batch, so that `TOGETHER` of them fill a block: all take what they need, the last has room for more."""
+    most = min((head.gas_limit - ROLL_GAS) * 4 // (4 * TOGETHER + 1), (TRANSACTION_GAS_CAP - ROLL_GAS) * 4 // 5)
+    return max(most, 0)
+
+
+def together(
+    due: Sequence[SignedReading], expected: Callable[[SignedReading], int], most_gas: int
+) -> list[list[list[SignedReading]]]:
+    """Cuts readings into batches, and these into groups that are sent together and fill a block.
 
     No two batches of a group hold readings of one meter, so that one which fails leaves the order of the others right.
+
+    Args:
+        due: In the order in which they are brought.
+        expected: Gas that a reading is taken to need.
+        most_gas: Gas of a batch; it holds one reading all the same.
     """
-    batches = [list(due[start : start + BATCH]) for start in range(0, len(due), BATCH)]
+    batches: list[list[SignedReading]] = []
+    room = 0
+    for signed in due:
+        needed = expected(signed)
+        if not batches or needed > room or len(batches[-1]) == BATCH:
+            batches.append([])
+            room = most_gas - BATCH_GAS
+        batches[-1].append(signed)
+        room -= needed
     groups: list[list[list[SignedReading]]] = []
     meters: set[str] = set()
     for batch in batches:

@@ -5,14 +5,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import Counter, Gauge, make_wsgi_app
 
-from busbar import errors
+from busbar import errors, tools
 
 TRANSACTIONS = Counter("busbar_transactions", "Calls by what became of them.", ["call", "result"])
 GAS = Counter("busbar_gas_used", "Gas of included transactions.", ["call"])
@@ -46,7 +47,14 @@ BUNDLES = Counter("busbar_relay_bundles", "Signed bundles by what became of them
 READINGS = Counter("busbar_meters_readings", "Readings at the doors by what was answered.", ["door", "result"])
 OUTCOMES = Counter("busbar_meters_outcomes", "Submitted readings by what the chain made of them.", ["result", "reason"])
 POLLS = Counter("busbar_meters_polls", "Pages asked of the head-end by what came of it.", ["result"])
+PAGE_READ = Gauge(
+    "busbar_meters_page_read_timestamp_seconds",
+    "When a page of the head-end was last read, or polling began; Unix seconds.",
+    ["headend"],
+)
 QUEUE = Gauge("busbar_queue_items", "Items of the outbox by state.", ["state"])
+INDEXED = Gauge("busbar_index_height", "Number of the newest block in the index.")
+REQUESTS = Counter("busbar_http_requests", "HTTP requests by the status of their answer.", ["status"])
 
 LONGEST_STEP_S = 180
 """A loop that has not turned for so long is stuck: every wait inside it is shorter."""
@@ -55,6 +63,18 @@ LONGEST_STEP_S = 180
 def failed(problem: errors.BusbarError) -> None:
     """Counts an error."""
     ERRORS.labels(type(problem).__name__, problem.remedy.value).inc()
+
+
+class Vitals(Protocol):
+    """What `serve` tells of a process besides its metrics: see `Pulse`."""
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from being of use; None if nothing does."""
+
+    @property
+    def stuck_s(self) -> float:
+        """Seconds for which it has not moved."""
 
 
 @dataclass(slots=True)
@@ -88,11 +108,28 @@ class _Handler(WSGIRequestHandler):
         """Says nothing: being scraped is no news."""
 
 
-def serve(host: str, port: int, pulse: Pulse) -> Callable[[], None]:
+@contextmanager
+def served(host: str, port: int, pulse: Vitals) -> Iterator[None]:
+    """Answers at a port meanwhile; at none if it is 0.
+
+    Raises:
+        PortUnusableError: The port is somebody else's.
+    """
+    if not port:
+        yield
+        return
+    stop = serve(host, port, pulse)
+    try:
+        yield
+    finally:
+        stop()
+
+
+def serve(host: str, port: int, pulse: Vitals) -> Callable[[], None]:
     """Answers at a port until the function it returns is called.
 
     Raises:
-        OSError: The port is somebody else's.
+        PortUnusableError: The port is somebody else's.
     """
     scraped = make_wsgi_app()
 
@@ -110,7 +147,10 @@ def serve(host: str, port: int, pulse: Pulse) -> Callable[[], None]:
         start("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain")])
         return [told.encode() + b"\n"]
 
-    server = make_server(host, port, app, _Server, _Handler)
+    try:
+        server = make_server(host, port, app, _Server, _Handler)
+    except OSError as problem:
+        raise tools.PortUnusableError(host, port, "metrics", problem) from None
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
 

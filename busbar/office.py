@@ -4,7 +4,7 @@ As in `busbar.cli`: commands parse, call and print.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from busbar import errors, service, tools
-from busbar.options import Network, Once, Pause, Plan, RecordFile, Url, market_of, settings_of
+from busbar import errors, tools
+from busbar.options import Network, Once, Pause, Plan, Process, Quiet, RecordFile, Url, market_of, settings_of
 from busbar.units import ENERGY_UNITS_PER_WH, kwh, price, thb
 
 if TYPE_CHECKING:  # see busbar.cli
@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # see busbar.cli
 
     from busbar.api.errands import ErrandShape
     from busbar.chain import Call, Chain, Outcome
-    from busbar.client import Client
     from busbar.history import History
     from busbar.relayed import Relayed
+    from busbar.statements import Statement
 
 app = typer.Typer()
 show = typer.Typer(no_args_is_help=True, help="Prints blocks, epochs, trades or the book, from the API.")
@@ -34,18 +34,18 @@ app.add_typer(show, name="show")
 app.add_typer(order, name="order")
 
 Database = Annotated[
-    str,
-    typer.Option(envvar="BUSBAR_DATABASE", help="sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."),
+    str | None,
+    typer.Option(help="sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME; the setting's if none."),
 ]
-Api = Annotated[str, typer.Option("--api", envvar="BUSBAR_API", help="Address of `busbar api`.")]
+Api = Annotated[str, typer.Option("--api", envvar="BUSBAR_API_URL", help="Address of `busbar api`.")]
 Who = Annotated[str, typer.Option("--account", help="Whose: dev:N, or an encrypted keystore.")]
+Looked = Annotated[str, typer.Option("--account", help="Whose: an address, dev:N, or a keystore.")]
 TariffFile = Annotated[Path | None, typer.Option("--tariffs", help="Dated tariffs, as in data/tariffs.")]
 BySignature = Annotated[
     bool, typer.Option("--relayed", help="Sign only and let the relay behind the API bring it: no gas, no node.")
 ]
 Rows = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")]
 
-DEFAULT_DATABASE = "sqlite:///out/history.db"
 DEFAULT_API = "http://127.0.0.1:8000"
 
 
@@ -54,12 +54,14 @@ def _chain(network: str | None, url: str | None, record: Path | None) -> "Chain"
 
 
 @contextmanager
-def _engine(database: str) -> "Iterator[Engine]":
+def _engine(database: str | None) -> "Iterator[Engine]":
     from busbar.history import open_database
+    from busbar.settings import DATABASE, Settings
 
-    if database == DEFAULT_DATABASE:
+    named = database or Settings.load().database
+    if named == DATABASE:
         Path("out").mkdir(exist_ok=True)
-    engine = open_database(database)
+    engine = open_database(named)
     try:
         yield engine
     finally:
@@ -75,7 +77,7 @@ def _tariff_file(path: Path | None) -> Path:
 
 @app.command()
 def index(
-    database: Database = DEFAULT_DATABASE,
+    database: Database = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Forget what came from the chain and begin again.")
     ] = False,
@@ -84,32 +86,30 @@ def index(
     record: RecordFile = None,
     pause: Pause = None,
     once: Once = False,
+    quiet: Quiet = False,
 ) -> None:
     """Follows the chain into a database. Stop and start it as you like."""
     from busbar.history import History
 
-    settings = settings_of()
-    chain = market_of(settings, network, url, record)[2]
+    process = Process("index", network, url, record, pause, once, quiet)
     with _engine(database) as engine:
         if rebuild:
             History.forget(engine)
-        history = History(chain, engine)
-        service.run(lambda: _follow(history), pause_s=pause or settings.pause_s, once=once)
+        history = History(process.chain, engine)
+        process.run(lambda: _follow(history), [], process.settings.index.metrics_port)
 
 
-def _follow(history: "History") -> "Sequence[Outcome]":
+def _follow(history: "History") -> "list[Outcome]":
     import structlog
 
     done = history.step()
     if done:
         structlog.get_logger(__name__).info("indexed", blocks=done)
-    return ()
+    return []
 
 
 @app.command()
-def verify(
-    database: Database = DEFAULT_DATABASE, network: Network = None, url: Url = None, record: RecordFile = None
-) -> None:
+def verify(database: Database = None, network: Network = None, url: Url = None, record: RecordFile = None) -> None:
     """Compares the index with the chain at one block: balances, import, registers, supply, results, open book."""
     from busbar.history import verify as compare
 
@@ -125,15 +125,15 @@ def verify(
 
 @app.command()
 def api(
-    database: Database = DEFAULT_DATABASE,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    database: Database = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may call, such as https://app.example; repeatable.")
     ] = None,
-    rate: Annotated[str, typer.Option(help="Requests allowed from one address; empty for no limit.")] = "1200/minute",
+    rate: Annotated[str | None, typer.Option(help="Requests allowed from one address; empty for no limit.")] = None,
     tariffs: TariffFile = None,
-    plan: Plan = "residential-1.2",
+    plan: Annotated[str | None, typer.Option(help="Retail plan of statements: residential-1.2 or tou-1.3.")] = None,
     relay: Annotated[
         str | None,
         typer.Option(envvar="BUSBAR_RELAY_URL", help="Address of the `busbar relay` that signed orders are handed to."),
@@ -150,44 +150,38 @@ def api(
     network: Network = None,
     url: Url = None,
     record: RecordFile = None,
+    quiet: Quiet = False,
 ) -> None:
     """Serves the index over HTTP, under /api/v1. `busbar index` fills it."""
-    import uvicorn
     from limits import parse
 
+    from busbar import door, metrics
     from busbar.api.app import create_app
     from busbar.api.context import Settings
-    from busbar.door import MOST_CONNECTIONS, STOP_S, Impatient
+    from busbar.api.serving import Serving
 
     try:
         parse(rate or "1/second")
     except ValueError:
         raise typer.BadParameter(f"{rate!r} is no rate: write 600/minute, say", param_hint="--rate") from None
-    chain = _chain(network, url, record)
+    process = Process("api", network, url, record, None, False, quiet)
+    set_up = process.settings
+    mine = set_up.api
     with _engine(database) as engine:
-        origins = tuple(cors_origin or ())
         settings = Settings(
             engine,
-            chain,
-            origins,
-            rate or None,
-            _tariff_file(tariffs),
-            plan,
-            relay_url=relay,
-            gateway_url=gateway,
-            dapp=dapp,
+            process.chain,
+            tuple(cors_origin or mine.cors_origins),
+            (mine.rate if rate is None else rate) or None,
+            _tariff_file(tariffs or mine.tariffs),
+            plan or mine.plan,
+            relay_url=relay or set_up.relay_url,
+            gateway_url=gateway or set_up.gateway_url,
+            dapp=dapp or mine.dapp,
         )
-        uvicorn.run(
-            create_app(settings),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            http=Impatient,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=STOP_S,
-        )
+        app = create_app(settings)
+        with metrics.served(set_up.metrics_host, mine.metrics_port, Serving(settings)):
+            door.run(app, host or mine.host, mine.port if port is None else port)
 
 
 @app.command()
@@ -247,23 +241,37 @@ def audit(
     """Rebuilds prices, fills, balances and supply from events and signed readings; names the first difference."""
     from busbar.archive import Archive, collect
     from busbar.audit import bills, run
-    from busbar.statements import Statement, Tariffs
 
     archive = collect(_chain(network, url, record)) if file is None else Archive.load(file)
     result = run(archive, head_hash)
     findings = list(result.findings)
     if statement and result.ledger is not None:
-        read = [Statement.model_validate_json(path.read_text(encoding="utf-8")) for path in statement]
-        findings = sorted([*findings, *bills(archive, result.ledger, read, Tariffs(_tariff_file(tariffs), plan))])
+        read = [_read_statement(path) for path in statement]
+        findings = sorted([*findings, *bills(archive, result.ledger, read, _tariff_file(tariffs), plan)])
     for check in result.checks:
         typer.echo(f"{'OK  ' if check.ok else 'FAIL'} {check.name}")
     typer.echo(f"{len(archive.blocks)} blocks, {result.readings} signed readings, last block {archive.head.hash}")
     failed = [check.name for check in result.checks if not check.ok]
     if findings:
-        raise errors.BusbarError(f"the audit found {len(findings)} differences, the first: {findings[0]}")
+        count = "a difference" if len(findings) == 1 else f"{len(findings)} differences, the first"
+        raise errors.BusbarError(f"the audit found {count}: {findings[0]}")
     if failed:
         raise errors.BusbarError(f"the audit failed: {', '.join(failed)}")
     typer.echo("the audit found no difference")
+
+
+def _read_statement(path: Path) -> "Statement":
+    from pydantic import ValidationError
+
+    from busbar.statements import Statement
+
+    try:
+        return Statement.model_validate_json(path.read_bytes())
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        told = f"{where}: {first['msg']}" if where else first["msg"]
+        raise errors.BusbarError(f"{path} is no statement as `busbar statement` writes it as JSON: {told}") from None
 
 
 @app.command()
@@ -271,23 +279,20 @@ def statement(
     account: Annotated[str, typer.Argument(help="Participant's address.")],
     month: Annotated[str, typer.Argument(help="YYYY-MM, Bangkok calendar.")],
     file: Annotated[Path, typer.Argument(help="File to write: .json, .csv or .pdf.")],
-    database: Database = DEFAULT_DATABASE,
+    database: Database = None,
     tariffs: TariffFile = None,
     plan: Plan = "residential-1.2",
     named: Annotated[bool, typer.Option("--named", help="Print the participant's name on the PDF, if known.")] = False,
 ) -> None:
     """Writes a participant's bill of a month."""
-    from eth_utils.address import is_hex_address, to_checksum_address
-
     from busbar.bill import to_pdf
+    from busbar.keys import written_address
     from busbar.people import look_up
     from busbar.statements import Month, Tariffs, make, to_csv
 
     if file.suffix not in (".json", ".csv", ".pdf"):
         raise typer.BadParameter("must end in .json, .csv or .pdf", param_hint="FILE")
-    if not is_hex_address(account):
-        raise typer.BadParameter(f"{account!r} is no address", param_hint="ACCOUNT")
-    who = str(to_checksum_address(account))
+    who = written_address(account)
     with _engine(database) as engine, engine.connect() as connection:
         made = make(connection, who, Month.parse(month), Tariffs(_tariff_file(tariffs), plan))
         person = look_up(connection, who) if named else None
@@ -300,7 +305,7 @@ def statement(
 
 @app.command()
 def reset(
-    database: Database = DEFAULT_DATABASE,
+    database: Database = None,
     network: Network = None,
     url: Url = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -332,12 +337,12 @@ def reset(
 
 
 @app.command()
-def account(who: Who = "dev:20", network: Network = None, url: Url = None, record: RecordFile = None) -> None:
+def account(who: Looked = "dev:20", network: Network = None, url: Url = None, record: RecordFile = None) -> None:
     """Prints what an account holds, owes and has in the market."""
-    from busbar.keys import signer
+    from busbar import keys
 
     chain = _chain(network, url, record)
-    address = signer(who, chain.chain_id, settings_of().keystores).address
+    address = keys.address(who, chain.chain_id, settings_of().keystores)
     block = chain.head().number
     (held,), (imports,) = chain.accounts([address], block), chain.imports([address], block)
     wallet = [chain.view(token, "balanceOf", address, block=block) for token in ("GridToken", "BahtToken")]
@@ -364,8 +369,30 @@ def _energy(energy_uwh: int) -> str:
     return kwh(energy_uwh // ENERGY_UNITS_PER_WH)
 
 
-def _epochs(client: "Client", epochs: int, until: int | None) -> int:
-    return epochs if until is None else until - client.status().epoch
+def _epochs(open_epoch: "Callable[[], int]", epochs: int, until: int | None) -> int:
+    """How many epochs an order stands beyond the open one."""
+    if until is None:
+        return epochs
+    now = open_epoch()
+    if until < now:
+        raise errors.BusbarError(f"epoch {until} is over: epoch {now} is open")
+    return until - now
+
+
+def _same_order(who: str, chain_id: int, number: int) -> None:
+    """Refuses an order's id that is none, or of somebody else.
+
+    Raises:
+        OrderNotOpen: No order can have this id.
+        NotOrderOwner: It is of another account.
+    """
+    from busbar.errors import NotOrderOwner
+    from busbar.keys import address
+    from busbar.orders import OrderId
+
+    mine = address(who, chain_id, settings_of().keystores)
+    if OrderId.parse(number).account != mine:
+        raise NotOrderOwner(number, mine)
 
 
 def _act(chain: "Chain", who: str, calls: "Iterable[Call]") -> None:
@@ -408,9 +435,23 @@ def _enter(chain: "Chain", who: str, side: int, tick: int, quantity_wh: int, epo
     from busbar.chain import create_orders_call
     from busbar.orders import Order, Side
 
-    if until is not None:
-        epochs = until - chain.calendar.epoch_at(chain.head().timestamp)
+    epochs = _epochs(lambda: chain.calendar.epoch_at(chain.head().timestamp), epochs, until)
     _act(chain, who, [create_orders_call([Order(Side(side), tick, quantity_wh, epochs)])])
+
+
+def _enter_relayed(
+    api: str,
+    who: str,
+    record: Path | None,
+    side: Literal["buy", "sell"],
+    tick: int,
+    quantity_wh: int,
+    epochs: int,
+    until: int | None,
+) -> None:
+    with _relayed(api, who, record) as mine:
+        beyond = _epochs(lambda: mine.client.status().epoch, epochs, until)
+        typer.echo(f"order {mine.order(side, tick, quantity_wh, beyond)}")
 
 
 Tick = Annotated[int, typer.Argument(help="Limit per kWh in ticks, 1 to 1023.")]
@@ -437,8 +478,7 @@ def buy(
 ) -> None:
     """Bids for energy, at TICK or less."""
     if relayed:
-        with _relayed(api, who, record) as mine:
-            typer.echo(f"order {mine.order('buy', tick, quantity_wh, _epochs(mine.client, epochs, until))}")
+        _enter_relayed(api, who, record, "buy", tick, quantity_wh, epochs, until)
         return
     _enter(_chain(network, url, record), who, 0, tick, quantity_wh, epochs, until)
 
@@ -458,8 +498,7 @@ def sell(
 ) -> None:
     """Offers energy, at TICK or more."""
     if relayed:
-        with _relayed(api, who, record) as mine:
-            typer.echo(f"order {mine.order('sell', tick, quantity_wh, _epochs(mine.client, epochs, until))}")
+        _enter_relayed(api, who, record, "sell", tick, quantity_wh, epochs, until)
         return
     _enter(_chain(network, url, record), who, 1, tick, quantity_wh, epochs, until)
 
@@ -481,9 +520,12 @@ def cancel(
         raise typer.BadParameter(f"{order_id!r} is no order's id", param_hint="ORDER_ID")
     if relayed:
         with _relayed(api, who, record) as mine:
+            _same_order(who, mine.client.status().chain_id, int(order_id))
             _say(mine.cancel(int(order_id)))
         return
-    _act(_chain(network, url, record), who, [Call("Trading", "cancelOrder", (int(order_id),))])
+    chain = _chain(network, url, record)
+    _same_order(who, chain.chain_id, int(order_id))
+    _act(chain, who, [Call("Trading", "cancelOrder", (int(order_id),))])
 
 
 def _asset(name: Asset) -> tuple[int, str]:
@@ -511,8 +553,31 @@ def deposit(
         return
     chain = _chain(network, url, record)
     trading = chain.addresses["Trading"]
+    _require_depositable(chain, who, asset, amount_wei)
     calls = [Call(token, "approve", (trading, amount_wei)), Call("Trading", "deposit", (number, amount_wei))]
     _act(chain, who, calls)
+
+
+def _require_depositable(chain: "Chain", who: str, asset: Asset, amount_wei: int) -> None:
+    """Refuses what the contract would, before anything is approved that would stay behind.
+
+    Raises:
+        InexactAmount: It is not a whole number of accounting units.
+        NotRegistered: The account is no participant.
+        ERC20InsufficientBalance: The wallet holds less.
+    """
+    from busbar.errors import ERC20InsufficientBalance, NotRegistered
+    from busbar.keys import address
+    from busbar.units import energy_from_wei
+
+    owner = address(who, chain.chain_id, settings_of().keystores)
+    (chain.money.from_wei if asset == "money" else energy_from_wei)(amount_wei)
+    block = chain.head().number
+    if not chain.accounts([owner], block)[0].status:
+        raise NotRegistered(owner)
+    held_wei = chain.view(_asset(asset)[1], "balanceOf", owner, block=block)
+    if held_wei < amount_wei:
+        raise ERC20InsufficientBalance(owner, held_wei, amount_wei)
 
 
 @app.command()
@@ -529,9 +594,10 @@ def withdraw(
 ) -> None:
     """Takes free tokens out of the market."""
     from busbar.chain import Call
-    from busbar.keys import address
+    from busbar.keys import address, written_address
 
     number, _ = _asset(asset)
+    to = to and written_address(to)
     if relayed:
         with _relayed(api, who, record) as mine:
             _say(mine.withdraw(asset, amount_wei, to))
@@ -555,8 +621,14 @@ def transfer(
 ) -> None:
     """Sends tokens from wallet to wallet; relayed through the trading account, which takes two signatures."""
     from busbar.chain import Call
+    from busbar.errors import ZeroAddress
+    from busbar.keys import written_address
 
     _, token = _asset(asset)
+    to = written_address(to)
+    if not int(to, 16):
+        # Relayed it takes two steps, and the second would be refused.
+        raise ZeroAddress
     if relayed:
         with _relayed(api, who, record) as mine:
             _say(*mine.transfer(asset, amount_wei, to))
@@ -609,10 +681,12 @@ def show_trades(
 ) -> None:
     """Prints the newest fills."""
     from busbar.client import Client
+    from busbar.keys import written_address
 
+    filters = {"account": written_address(who)} if who else {}
     with Client(api) as client:
         tick_wei = client.status().tick_wei
-        trades = client.trades(**({"account": who} if who else {}))
+        trades = client.trades(**filters)
         rows = [
             (t.epoch, t.account, t.side, _energy(t.energy_uwh), price(t.price2, tick_wei), thb(t.money_wei))
             for t in islice(trades, limit)

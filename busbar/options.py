@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from busbar import logs
+from busbar import logs, service
 
 if TYPE_CHECKING:  # see busbar.cli
-    from busbar.chain import Chain
+    from collections.abc import Callable, Sequence
+
+    from busbar.chain import Chain, Outcome, Signer
     from busbar.deployment import Parameters, Record
     from busbar.settings import Settings
 
@@ -19,6 +21,7 @@ RecordFile = Annotated[
 ]
 Pause = Annotated[float | None, typer.Option("--pause", min=0.1, help="Longest time between two looks, in seconds.")]
 Once = Annotated[bool, typer.Option("--once", help="Look and act once, then stop.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Log warnings and errors only.")]
 Plan = Annotated[str, typer.Option(help="Retail plan the savings are measured against: residential-1.2 or tou-1.3.")]
 
 
@@ -58,3 +61,53 @@ def market_of(
         policy=policy,
     )
     return parameters, held, chain
+
+
+class Process:
+    """What the command of a process begins with: settings, log and the market; and how it runs."""
+
+    def __init__(
+        self,
+        name: str,
+        network: str | None,
+        url: str | None,
+        record: Path | None,
+        pause: float | None,
+        once: bool,
+        quiet: bool,
+    ) -> None:
+        from busbar.metrics import Pulse
+
+        self.settings = settings_of(quiet)
+        self.name, self.once = name, once
+        self.pulse = Pulse()
+        self.pause_s = pause or self.settings.pause_s
+        self.parameters, self.record, self.chain = market_of(self.settings, network, url, record)
+
+    def signer(self, who: str) -> "Signer":
+        """The key of an account, as settings and options name it."""
+        from busbar.keys import signer
+
+        return signer(who, self.chain.chain_id, self.settings.keystores)
+
+    def run(
+        self, step: "Callable[[], list[Outcome]]", accounts: "Sequence[str]", port: int, zones: "Sequence[int]" = ()
+    ) -> None:
+        """Runs its step again and again, until it is told to stop.
+
+        Args:
+            step: One pass.
+            accounts: Whose balance its metrics tell.
+            port: Port of its metrics; 0 for none.
+            zones: Zones whose market its metrics tell.
+        """
+        from busbar import metrics
+        from busbar.watch import Watch
+
+        # One pass is over before anybody asks, and may be made beside a process that has the port.
+        port = 0 if self.once else port
+        if port:
+            first = min(entry["block"] for entry in self.record.contracts.values())
+            step = Watch(self.chain, accounts, zones, first).after(step)
+        with metrics.served(self.settings.metrics_host, port, self.pulse):
+            service.run(step, pause_s=self.pause_s, once=self.once, ws_url=self.settings.ws_url, pulse=self.pulse)

@@ -16,16 +16,15 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final, Self
 
+from coincurve import PublicKey
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from eth_keys.datatypes import PrivateKey, Signature
-from eth_keys.exceptions import BadSignature
+from eth_keys.datatypes import PrivateKey
 from eth_typing import ChecksumAddress
 from eth_utils.address import to_canonical_address, to_checksum_address
 from eth_utils.crypto import keccak
-from eth_utils.exceptions import ValidationError
 
 from busbar import errors
 
@@ -159,12 +158,12 @@ class SignedReading:
         s = vs & _S_MASK
         if s > _HALF_ORDER:
             raise errors.ECDSAInvalidSignatureS(s.to_bytes(32, "big"))
+        signature = self.r + _word(s) + bytes([vs >> _PARITY_SHIFT])
         try:
-            signature = Signature(vrs=(vs >> _PARITY_SHIFT, int.from_bytes(self.r, "big"), s))
-            public_key = signature.recover_public_key_from_msg_hash(digest(self.reading, domain))
-        except (BadSignature, ValidationError) as e:
+            public_key = PublicKey.from_signature_and_message(signature, digest(self.reading, domain), hasher=None)
+        except ValueError as e:
             raise errors.ECDSAInvalidSignature from e
-        return public_key.to_checksum_address()
+        return key_address(public_key.format(compressed=False)[1:])
 
     def _p256_signer(self, domain: MeterDomain) -> ChecksumAddress:
         r, s = (int.from_bytes(half, "big") for half in (self.r, self.vs))
@@ -288,6 +287,7 @@ def p256_public_key(key: ec.EllipticCurvePrivateKey) -> bytes:
     return _word(numbers.x) + _word(numbers.y)
 
 
+@lru_cache(maxsize=16_384)
 def key_address(public_key: bytes) -> ChecksumAddress:
     """The address that names a public key of 64 bytes on either curve, as the contracts hold it."""
     return to_checksum_address(keccak(public_key)[-20:])

@@ -55,8 +55,11 @@ WALLET_GAS = 105_000
 BYTE_GAS = 40
 """Most that a byte of a transaction costs (EIP-7623)."""
 
-MAX_SCALE = 64
-"""How far above that guess the relay goes when batches run out of gas."""
+MIN_SCALE, MAX_SCALE = 0.1, 64
+"""How far below that guess receipts take the relay, and how far above it goes when batches run out of gas."""
+
+MOST_PAID = 2
+"""How often an errand may fail in a block, at the relay's cost, before it is refused for good."""
 
 FARTHEST_EPOCHS = 672
 """How far ahead a bundle's first epoch may lie: a week of quarter-hours."""
@@ -329,6 +332,8 @@ class Relay:
         self.outbox = outbox
         self._parsed: dict[str, Waiting | Errand] = {}
         self._scale = 1.0
+        self._failures: dict[str, int] = {}
+        self._paid: dict[str, int] = {}
         self._resting: dict[str, int] = {}
         self._batch_gas = BATCH_GAS
         self._forgot_in = -1
@@ -341,7 +346,9 @@ class Relay:
         over = [entry for entry in waiting if entry.bundle.last_epoch < epoch]
         self._expire(over, head)
         due = [entry for entry in waiting if entry.bundle.first_epoch <= epoch <= entry.bundle.last_epoch]
-        going = errands.turn(self._in_time(messages, head), _lowest_nonces(due))
+        self._failures = {e.key: self._failures[e.key] for e in messages if e.key in self._failures}
+        self._paid = {e.key: self._paid[e.key] for e in messages if e.key in self._paid}
+        going = errands.turn(self._in_time(messages, head), _lowest_nonces(due), self._failures)
         # Not before a withdrawal of a lower nonce, nor with the cancel that makes them worthless.
         most, least = errands.withdrawing(messages), errands.cancelling(going)
         due = [e for e in due if least.get(e.account, -1) < e.bundle.nonce <= most.get(e.account, e.bundle.nonce)]
@@ -450,24 +457,31 @@ class Relay:
         outcomes = self.chain.send_many([(self.signer, call) for call in calls])
         for errand, outcome in zip(going, outcomes, strict=False):
             self._note_errand(errand, outcome)
-        entered = outcomes[len(going) :]
-        for batch, outcome in zip(batches, entered, strict=True):
+        told: list[tuple[Outcome, list[Waiting], list[Waiting]]] = []
+        for batch, outcome in zip(batches, outcomes[len(going) :], strict=True):
+            entered: list[Waiting] = []
             if outcome.error is not None:
                 metrics.failed(outcome.error)
                 log.warning("refused", bundles=len(batch), reason=str(outcome.error))
             else:
-                self._note(batch, outcome)
-        self._learn(batches, entered)
+                entered = self._note(batch, outcome)
+            told.append((outcome, batch, entered))
+        self._learn(told)
         return outcomes
 
     def _note_errand(self, errand: Errand, outcome: Outcome) -> None:
-        """What the contract refuses is over, unless somebody has done it; what the node refuses is tried again."""
+        """What the contract refuses is over, unless somebody has done it; what the node refuses is tried again.
+
+        So is once what failed in a block without a reason that shows: a wallet may say yes to a simulation alone.
+        """
         told = {"errand": str(errand.kind), "account": errand.signed.account}
         if outcome.error is None:
             self._done(errand, outcome.tx_hash, outcome.block)
             log.info("done", **told, gas=outcome.gas_used, block=outcome.block)
             return
-        if isinstance(outcome.error, errors.ContractError):
+        self._failures[errand.key] = self._failures.get(errand.key, 0) + 1
+        self._paid[errand.key] = self._paid.get(errand.key, 0) + bool(outcome.block)
+        if isinstance(outcome.error, errors.ContractError) or self._paid[errand.key] >= MOST_PAID:
             if not self._found_done(errand, self.chain.head()):
                 self.outbox.mark([errand.key], State.REFUSED, _why(outcome.error))
                 log.warning("refused", **told, reason=str(outcome.error))
@@ -481,19 +495,30 @@ class Relay:
         gas = int(sum(self._gas(entry) for entry in batch)) * 9 // 8 + ROLL_GAS
         return Call(made.contract, made.function, made.args, made.label, min(gas, TRANSACTION_GAS_CAP))
 
-    def _learn(self, batches: Sequence[Sequence[Waiting]], outcomes: Sequence[Outcome]) -> None:
-        """Corrects what a bundle is taken to need, by what the newest ones took."""
-        if any(type(outcome.error) in (NodeRefusedError, errors.UnknownRevert) for outcome in outcomes):
-            # Out of gas is no contract's error, and nodes tell it each in their words.
-            self._scale = min(self._scale * 2, MAX_SCALE)
-            return
-        pairs = [(batch, outcome) for batch, outcome in zip(batches, outcomes, strict=True) if outcome.ok]
-        guessed = sum(_guess(entry) for batch, _ in pairs for entry in batch)
-        if guessed and not any(entry.account in self._resting for batch, _ in pairs for entry in batch):
-            self._scale = sum(outcome.gas_used for _, outcome in pairs) / guessed
+    def _learn(self, told: Sequence[tuple[Outcome, Sequence[Waiting], Sequence[Waiting]]]) -> None:
+        """Corrects what a bundle is taken to need, by what the newest ones took.
 
-    def _note(self, batch: Sequence[Waiting], outcome: Outcome) -> None:
-        """Each bundle of a batch has one event, in order."""
+        Batches of which half was skipped teach nothing: what is skipped takes little, and whoever signs it pays
+        nothing.
+
+        Args:
+            told: What became of each batch, its bundles, and those of them that entered.
+        """
+        if any(type(outcome.error) in (NodeRefusedError, errors.UnknownRevert) for outcome, _, _ in told):
+            # Out of gas is no contract's error, and nodes tell it each in their words.
+            self._scale = min(max(self._scale * 2, 1), MAX_SCALE)
+            return
+        gas_used = guessed = 0
+        for outcome, batch, entered in told:
+            rolled = any(entry.account in self._resting for entry in batch)
+            if outcome.ok and not rolled and sum(map(_guess, entered)) * 2 > sum(map(_guess, batch)):
+                gas_used += outcome.gas_used
+                guessed += sum(map(_guess, entered))
+        if guessed:
+            self._scale = max(gas_used / guessed, MIN_SCALE)
+
+    def _note(self, batch: Sequence[Waiting], outcome: Outcome) -> list[Waiting]:
+        """Each bundle of a batch has one event, in order. Gives those that entered."""
         events = [e for e in self.chain.decode_logs(outcome.logs) if e.name in (*ENTERED, "BundleSkipped")]
         entered = []
         late: list[tuple[Waiting, errors.BusbarError]] = []
@@ -514,6 +539,7 @@ class Relay:
                 if entry.key not in before:
                     self._skipped(entry, reason)
         log.info("relayed", bundles=len(batch), entered=len(entered), gas=outcome.gas_used, block=outcome.block)
+        return [entry for entry, _, _ in entered]
 
     def _entered(self, found: Sequence[tuple[Waiting, EnteredBundle, Event]]) -> None:
         told = {

@@ -19,7 +19,15 @@ from busbar.api.errands import (
     SignedDeposit,
     SignedWithdrawal,
 )
-from busbar.api.messages import BundleStatus, Number, OrderMessage
+from busbar.api.messages import (
+    MOST_BUNDLES,
+    BundleAnswer,
+    BundleAnswers,
+    BundleStatus,
+    Number,
+    OrderMessage,
+    Refusal,
+)
 from busbar.api.middleware import Door
 from busbar.api.shapes import RelayStatus
 from busbar.door import Groups
@@ -31,6 +39,9 @@ from busbar.signing import Bundle, SignedBundle, as_taken
 
 STATES = {State.DONE: "entered", State.REFUSED: "skipped"}
 """What the outbox's words mean here; the others stay."""
+
+TOO_MANY = (RateError, TooManyWaitingError)
+TOO_MANY_TITLE = "Too many messages"
 
 Find = Callable[[str], Awaitable[Item]]
 
@@ -54,6 +65,42 @@ class BundleRequest(shapes.Request):
     signature: str = Field(
         pattern=r"^0x([0-9a-fA-F]{2})*$",
         description="65 bytes as wallets give it, 64 in compact form, or what the account's contract takes",
+    )
+
+
+class BundlesRequest(shapes.Request):
+    """Several bundles."""
+
+    bundles: Annotated[list[BundleRequest], Field(min_length=1, max_length=MOST_BUNDLES)]
+
+
+def _signed(body: BundleRequest) -> SignedBundle:
+    """The bundle of a request.
+
+    Raises:
+        BusbarError: It cannot be expressed on chain.
+    """
+    signature = as_taken(bytes.fromhex(body.signature[2:]))
+    return SignedBundle(Bundle.from_fields(body.message.model_dump()), signature)
+
+
+def _signed_or_why(body: BundleRequest) -> SignedBundle | errors.BusbarError:
+    try:
+        return _signed(body)
+    except errors.BusbarError as problem:
+        return problem
+
+
+def _refusal(problem: errors.BusbarError) -> Refusal:
+    """A refusal as its problem document would tell it."""
+    name = type(problem).__name__
+    too_many = isinstance(problem, TOO_MANY)
+    return Refusal(
+        status=429 if too_many else 422,
+        type=f"urn:busbar:error:{name}",
+        title=TOO_MANY_TITLE if too_many else name,
+        detail=str(problem),
+        values={key: str(value) for key, value in getattr(problem, "values", {}).items()},
     )
 
 
@@ -97,15 +144,27 @@ def create_app(intake: Intake, payer: str = "", pulse: Pulse | None = None) -> F
     @app.exception_handler(TooManyWaitingError)
     async def _too_many(request: Request, problem: errors.BusbarError) -> Response:
         kind = f"urn:busbar:error:{type(problem).__name__}"
-        return problems.answer(request, 429, "Too many messages", str(problem), {"Retry-After": "10"}, type=kind)
+        return problems.answer(request, 429, TOO_MANY_TITLE, str(problem), {"Retry-After": "10"}, type=kind)
 
     @app.post("/bundles", status_code=202)
     async def post_bundle(body: BundleRequest, response: Response) -> BundleStatus:
         """Takes a bundle on: once this is answered it is on the disk, and will be entered, skipped or expire."""
-        signature = as_taken(bytes.fromhex(body.signature[2:]))
-        key = await groups.take(SignedBundle(Bundle.from_fields(body.message.model_dump()), signature))
+        key = await groups.take(_signed(body))
         response.headers["Location"] = f"/bundles/{key}"
         return _bundle(await find(key))
+
+    @app.post("/bundles/batch", status_code=202, response_model=BundleAnswers)
+    async def post_bundles(body: BundlesRequest) -> Response:
+        """Takes on several bundles, each for itself: what is wrong with one does not touch the others."""
+        given = [_signed_or_why(entry) for entry in body.bundles]
+        taken = iter(await groups.take_each([one for one in given if isinstance(one, SignedBundle)]))
+        answers = [next(taken) if isinstance(one, SignedBundle) else one for one in given]
+        found = await groups.look(intake.outbox.found, [key for key in answers if isinstance(key, str)])
+        told = [
+            BundleAnswer(taken=_bundle(found[one])) if isinstance(one, str) else BundleAnswer(refused=_refusal(one))
+            for one in answers
+        ]
+        return Response(BundleAnswers(bundles=told).model_dump_json(), 202, media_type="application/json")
 
     @app.get("/bundles/{key}")
     async def get_bundle(key: str) -> BundleStatus:

@@ -25,11 +25,25 @@ def _rate(text: str) -> str:
     return text
 
 
+def _rate_or_none(text: str) -> str:
+    return _rate(text) if text else text
+
+
+def _reached(host: str, port: int) -> str:
+    """Where somebody who listens there is reached, from the machine it runs on."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (no address to listen on)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 Level = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
-Service = Literal["keeper", "meters", "agents", "relay", "headend"]
+Service = Literal["keeper", "meters", "agents", "relay", "headend", "index", "api"]
+Plan = Literal["residential-1.2", "tou-1.3"]
+
+DATABASE = "sqlite:///out/history.db"
+"""Where the index is, if nothing else is said."""
 
 
 class SettingsError(errors.BusbarError):
@@ -89,6 +103,11 @@ class MetersSettings(_Table):
     headend_timeout_s: Seconds = Field(10, description="longest wait for a page of the head-end")
     metrics_port: Port = Field(0, description="port of its metrics; 0: none")
 
+    @property
+    def door(self) -> str | None:
+        """Where it answers, from the machine it runs on; None without a door, or at a free port."""
+        return _reached(self.host, self.port) if self.port else None
+
 
 class HeadendSettings(_Table):
     """`busbar headend`, the simulator."""
@@ -96,6 +115,11 @@ class HeadendSettings(_Table):
     enrolment: Path | None = Field(None, description="the file `busbar enrol` wrote")
     host: str = Field("127.0.0.1", description="address on which it answers")
     port: Port = Field(8560, description="port on which it answers; 0: a free one, told in the log")
+
+    @property
+    def door(self) -> str | None:
+        """Where it answers, from the machine it runs on; None at a free port."""
+        return _reached(self.host, self.port) if self.port else None
 
 
 class AgentsSettings(_Table):
@@ -119,8 +143,39 @@ class RelaySettings(_Table):
     @property
     def url(self) -> str:
         """Where it answers, from the machine it runs on."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  (no address to listen on)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return _reached(self.host, self.port)
+
+
+class IndexSettings(_Table):
+    """`busbar index`."""
+
+    metrics_port: Port = Field(0, description="port of its metrics; 0: none")
+
+
+class ApiSettings(_Table):
+    """`busbar api`."""
+
+    host: str = Field("127.0.0.1", description="address on which it answers")
+    port: Port = Field(8000, description="port on which it answers; 0: a free one, told in the log")
+    cors_origins: list[str] = Field([], description="origins whose pages may call, such as https://app.example")
+    rate: Annotated[str, AfterValidator(_rate_or_none)] = Field(
+        "1200/minute", description="requests answered to one address; empty: no limit"
+    )
+    tariffs: Path | None = Field(None, description="dated tariffs of statements; data/tariffs/thailand.csv if none")
+    plan: Plan = Field("residential-1.2", description="retail plan of statements")
+    relay_url: HttpUrl | None = Field(
+        None, description="relay that signed messages are handed to; none: this installation's, if `up.run` names it"
+    )
+    gateway_url: HttpUrl | None = Field(
+        None, description="gateway that signed readings are handed to; none: this installation's, likewise"
+    )
+    dapp: Path | None = Field(None, description="folder of the built dapp, served at /; none: the API alone")
+    metrics_port: Port = Field(0, description="port of its metrics; 0: none")
+
+    @property
+    def door(self) -> str | None:
+        """Where it answers, from the machine it runs on; None at a free port."""
+        return _reached(self.host, self.port) if self.port else None
 
 
 class UpSettings(_Table):
@@ -146,6 +201,9 @@ class Settings(BaseSettings):
     pause_s: Seconds = Field(1, description="longest time between two looks at the chain")
     request_timeout_s: Seconds = Field(30, description="longest wait for an answer of the node")
     keystores: Path = Field(Path("keystores"), description="folder of the keystores")
+    database: str = Field(
+        DATABASE, description="the index: sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+    )
     metrics_host: str = Field("127.0.0.1", description="address on which metrics are served")
     sending: SendingSettings = SendingSettings()
     log: LogSettings = LogSettings()
@@ -154,7 +212,22 @@ class Settings(BaseSettings):
     headend: HeadendSettings = HeadendSettings()
     agents: AgentsSettings = AgentsSettings()
     relay: RelaySettings = RelaySettings()
+    index: IndexSettings = IndexSettings()
+    api: ApiSettings = ApiSettings()
     up: UpSettings = UpSettings()
+
+    @property
+    def relay_url(self) -> str | None:
+        """The relay that belongs to the API, if one does."""
+        beside = self.relay.url if "relay" in self.up.run and self.relay.port else None
+        return str(self.api.relay_url).rstrip("/") if self.api.relay_url else beside
+
+    @property
+    def gateway_url(self) -> str | None:
+        """The gateway that belongs to the API, if one does."""
+        if self.api.gateway_url:
+            return str(self.api.gateway_url).rstrip("/")
+        return self.meters.door if "meters" in self.up.run else None
 
     @classmethod
     def settings_customise_sources(

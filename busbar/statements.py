@@ -227,7 +227,7 @@ def make(connection: Connection, account: str, month: Month, tariffs: Tariffs) -
     """The statement of one participant's month, as of the newest block in the database.
 
     Raises:
-        StatementError: The account is no participant.
+        StatementError: The account is no participant, or the month is not of the market's time.
         HistoryError: Nothing was indexed yet.
         TariffError: The tariff file does not cover the month.
     """
@@ -238,6 +238,10 @@ def make(connection: Connection, account: str, month: Month, tariffs: Tariffs) -
     if connection.scalar(select(p.c.account).where(p.c.account == account)) is None:
         raise StatementError(f"{account} is no participant")
     calendar, money = market_of(connection)
+    if head.timestamp < month.start or month.end <= calendar.genesis:
+        raise StatementError(
+            f"nothing of {month} is in the market's time: it runs from its genesis to block {head.number}"
+        )
     metered, lots = _metered(connection, account, month)
     trades = _trades(connection, account, month, calendar, money.unit_wei)
     has_meter = connection.scalar(select(m.c.meter_id).where(m.c.account == account).limit(1)) is not None

@@ -4,6 +4,7 @@ Nothing here is looked up on PATH except Node: anvil, forge and solc come from n
 package-lock.json, so that what runs is what was tested.
 """
 
+import os
 import platform
 import shutil
 import sys
@@ -16,6 +17,18 @@ SOLC_VERSION = "0.8.35"
 
 _OS = {"linux": "linux", "darwin": "darwin"}
 _CPU = {"x86_64": "amd64", "amd64": "amd64", "arm64": "arm64", "aarch64": "arm64"}
+
+
+class PortUnusableError(errors.BusbarError):
+    """Nobody can listen at a port."""
+
+    remedy = errors.Remedy.STOP
+
+    def __init__(self, host: str, port: int, what: str, problem: OSError) -> None:
+        told = os.strerror(problem.errno) if problem.errno else problem
+        super().__init__(
+            f"{what} cannot be taken at {host}, port {port} ({told}): stop who listens there, or name another"
+        )
 
 
 class ToolMissing(errors.BusbarError):

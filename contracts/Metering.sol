@@ -111,6 +111,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         address[] memory owners = new address[](length);
         uint256[] memory mintedWh = new uint256[](length);
         uint256 credits = 0;
+        uint256 totalWh = 0;
         bytes32 domain = _domainSeparatorV4();
         Now memory now_ = _now();
         uint256 free;
@@ -136,6 +137,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
                 if (wh == 0) continue;
                 owners[credits] = owner;
                 mintedWh[credits] = wh;
+                totalWh += wh;
                 ++credits;
             }
         }
@@ -144,7 +146,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
             mstore(owners, credits)
             mstore(mintedWh, credits)
         }
-        _mint(owners, mintedWh);
+        _mint(owners, mintedWh, totalWh);
     }
 
     /// @dev Judges a reading, cheapest checks first and the signature last. One that counts advances the
@@ -168,7 +170,8 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         if (end <= lastEnd) return (SkipReason.NotNewer, owner, 0);
         if (importWh < lastImportWh || exportWh < lastExportWh) return (SkipReason.RegisterWentBack, owner, 0);
         if (importWh > _MAX_REGISTER_WH || exportWh > _MAX_REGISTER_WH) return (SkipReason.OutOfRange, owner, 0);
-        if (!_isKey(_signer(reading, keys, k, domain), meter.state)) return (SkipReason.BadSignature, owner, 0);
+        bytes32 digest = _digest(domain, meterId, end, importWh, exportWh);
+        if (!_isKey(_signer(digest, reading, keys, k), meter.state)) return (SkipReason.BadSignature, owner, 0);
 
         stored.state = _state(meter.state >> _KEY_SHIFT, end, importWh, exportWh);
         emit ReadingAccepted(meterId, end, importWh, exportWh);
@@ -189,7 +192,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         bytes32 meterId = reading.meterId;
         // slither-disable-next-line incorrect-equality -- an enumeration
         if (reason == SkipReason.NotNewer && _meters[meterId].replaced) {
-            reason = _record(reading, _signer(reading, keys, k, domain));
+            reason = _record(reading, _signer(_digestOf(reading, domain), reading, keys, k));
             if (reason == SkipReason.None) {
                 emit LateReadingRecorded(meterId, reading.intervalEnd, reading.importWh, reading.exportWh);
                 return;
@@ -216,18 +219,14 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         return SkipReason.None;
     }
 
-    /// @dev Address of the key that signed: the `k`th of `keys` if there are so many, else the one that the
+    /// @dev Address of the key that signed `digest`: the `k`th of `keys` if there are so many, else the one that the
     ///      signature gives. A signature that is none gives the zero address, which is no meter's key.
     function _signer(
+        bytes32 digest,
         SignedReading calldata reading,
         P256Key[] calldata keys,
-        uint256 k,
-        bytes32 domain
+        uint256 k
     ) private view returns (address signer) {
-        bytes32 digest = MessageHashUtils.toTypedDataHash(
-            domain,
-            _structHash(reading.meterId, reading.intervalEnd, reading.importWh, reading.exportWh)
-        );
         if (k < keys.length) {
             P256Key calldata key = keys[k];
             if (!P256.verify(digest, reading.r, reading.vs, key.x, key.y)) return address(0);
@@ -268,14 +267,10 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         }
     }
 
-    function _mint(address[] memory owners, uint256[] memory energyWh) private {
-        uint256 total = 0;
-        for (uint256 i = 0; i < energyWh.length; ++i) {
-            total += energyWh[i];
-        }
+    function _mint(address[] memory owners, uint256[] memory energyWh, uint256 totalWh) private {
         // slither-disable-next-line incorrect-equality -- as above
-        if (total == 0) return;
-        gridToken.mint(address(trading), total * _WH_WEI, bytes32(0));
+        if (totalWh == 0) return;
+        gridToken.mint(address(trading), totalWh * _WH_WEI, bytes32(0));
         trading.credit(owners, energyWh);
     }
 
@@ -305,7 +300,7 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         address[] memory owners = new address[](1);
         uint256[] memory amounts = new uint256[](1);
         (owners[0], amounts[0]) = (owner, energyWh);
-        _mint(owners, amounts);
+        _mint(owners, amounts, energyWh);
     }
 
     // ------------------------------------------------------------------- retire
@@ -528,7 +523,8 @@ contract Metering is IMetering, AccessManaged, EIP712 {
 
     /// @inheritdoc IMetering
     function isAuthentic(SignedReading calldata reading, P256Key[] calldata keys) external view returns (bool) {
-        return _isKey(_signer(reading, keys, 0, _domainSeparatorV4()), _meters[reading.meterId].state);
+        bytes32 digest = _digestOf(reading, _domainSeparatorV4());
+        return _isKey(_signer(digest, reading, keys, 0), _meters[reading.meterId].state);
     }
 
     /// @inheritdoc IMetering
@@ -538,15 +534,21 @@ contract Metering is IMetering, AccessManaged, EIP712 {
         uint64 importWh,
         uint64 exportWh
     ) public view returns (bytes32) {
-        return _hashTypedDataV4(_structHash(meterId, intervalEnd, importWh, exportWh));
+        return _digest(_domainSeparatorV4(), meterId, intervalEnd, importWh, exportWh);
     }
 
-    function _structHash(
+    function _digestOf(SignedReading calldata reading, bytes32 domain) private pure returns (bytes32) {
+        return _digest(domain, reading.meterId, reading.intervalEnd, reading.importWh, reading.exportWh);
+    }
+
+    function _digest(
+        bytes32 domain,
         bytes32 meterId,
         uint64 intervalEnd,
         uint64 importWh,
         uint64 exportWh
     ) private pure returns (bytes32) {
-        return keccak256(abi.encode(_READING_TYPEHASH, meterId, intervalEnd, importWh, exportWh));
+        bytes32 structHash = keccak256(abi.encode(_READING_TYPEHASH, meterId, intervalEnd, importWh, exportWh));
+        return MessageHashUtils.toTypedDataHash(domain, structHash);
     }
 }

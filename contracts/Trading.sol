@@ -1020,7 +1020,8 @@ contract Trading is ITrading, AccessManaged, EIP712, ReentrancyGuardTransient {
             total += units;
             // Checked each time: an account's field must not overflow before the sum is known.
             if (total > Accounts.MAX_ENERGY) revert MarketCapReached(Asset.Energy, total, Accounts.MAX_ENERGY);
-            _accounts[accounts[i]] = Accounts.addEnergy(_accounts[accounts[i]], units);
+            address account = accounts[i];
+            _accounts[account] = Accounts.addEnergy(_accounts[account], units);
         }
         _energyTotal = uint128(total);
     }

@@ -2,7 +2,7 @@ import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
 // The market that hot reload works with: `make run`, or `busbar api`.
-const market = process.env["BUSBAR_API"] ?? "http://127.0.0.1:8000";
+const market = process.env["BUSBAR_API_URL"] ?? "http://127.0.0.1:8000";
 
 export default defineConfig({
   root: import.meta.dirname,

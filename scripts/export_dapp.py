@@ -18,10 +18,11 @@ from busbar.api.context import Settings
 from busbar.clearing import clear, fill, histogram
 from busbar.deployment import ROLES
 from busbar.orders import Order, Side
-from busbar.signing import Bundle, TradingDomain, typed_data
+from busbar.signing import Bundle, CancelOrder, TradingDomain, Withdraw, typed_data
 from busbar.units import (
     ENERGY_UNIT_WEI,
     ENERGY_UNITS_PER_WH,
+    MAX_LIFE,
     MAX_ORDER_WH,
     MAX_ORDERS,
     MAX_TICK,
@@ -50,7 +51,16 @@ USED: dict[str, tuple[str, ...]] = {
         "withdraw",
         "zoneOf",
     ),
-    "Registry": ("assignMeter", "metersOf", "registerUser", "revokeMeter", "setStatus", "users", "userCount"),
+    "Registry": (
+        "assignMeter",
+        "metersOf",
+        "registerUser",
+        "replaceMeter",
+        "revokeMeter",
+        "setStatus",
+        "users",
+        "userCount",
+    ),
     "Metering": (
         "importsOf",
         "parkedCount",
@@ -62,7 +72,7 @@ USED: dict[str, tuple[str, ...]] = {
     ),
     "BahtToken": ("allowance", "approve", "balanceOf", "eip712Domain", "issue", "nonces", "permit"),
     "GridToken": ("allowance", "approve", "balanceOf", "eip712Domain", "nonces", "permit"),
-    "Authority": ("hasRole",),
+    "Authority": ("grantRole", "hasRole", "revokeRole"),
 }
 """What the dapp calls; the rest of the ABIs would only be carried along. Errors are all there, in errors.ts."""
 
@@ -104,23 +114,36 @@ def _errors() -> str:
 
 
 def _market() -> str:
-    """Limits, numbers and the signed message that the Python package defines."""
-    account = "0x" + "11" * 20
-    data = typed_data(Bundle(account, 1, 0, 0, 0, (Order(Side.BID, 1, 100),)), TradingDomain(1, account))
-    types = {name: fields for name, fields in data["types"].items() if name != "EIP712Domain"}
+    """Limits, numbers and the signed messages that the Python package defines."""
+    account, order = "0x" + "11" * 20, Order(Side.BID, 1, 100)
+    orders, *others = (
+        typed_data(message, TradingDomain(1, account))
+        for message in (
+            Bundle(account, 1, 0, 0, 0, (order,)),
+            CancelOrder(account, 0, 0, order),
+            Withdraw(account, Asset.MONEY, 1, account, 0, 0),
+        )
+    )
     constants = {
         "minTick": MIN_TICK,
         "maxTick": MAX_TICK,
         "minOrderWh": MIN_ORDER_WH,
         "maxOrderWh": MAX_ORDER_WH,
         "maxOrders": MAX_ORDERS,
+        "maxFurtherEpochs": MAX_LIFE,
         "microWhPerWh": ENERGY_UNITS_PER_WH,
         "energyUnitWei": ENERGY_UNIT_WEI,
         "assets": {asset.name.lower(): asset.value for asset in Asset},
         "roles": ROLES,
-        "tradingDomain": {name: data["domain"][name] for name in ("name", "version")},
+        "tradingDomain": {name: orders["domain"][name] for name in ("name", "version")},
     }
-    return HEAD + _constant("market", constants) + "\n" + _constant("ordersTypes", types)
+    names = ("ordersTypes", "cancelOrderTypes", "withdrawTypes")
+    types = [_constant(name, _types(data)) for name, data in zip(names, (orders, *others), strict=True)]
+    return HEAD + "\n".join([_constant("market", constants), *types])
+
+
+def _types(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: fields for name, fields in data["types"].items() if name != "EIP712Domain"}
 
 
 def _cases() -> str:

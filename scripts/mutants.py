@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "anybody's signature",
         "contracts/Metering.sol",
-        "if (!_isKey(_signer(reading, keys, k, domain), meter.state)) return (SkipReason.BadSignature, owner, 0);",
+        "if (!_isKey(_signer(digest, reading, keys, k), meter.state)) return (SkipReason.BadSignature, owner, 0);",
         "",
         "the signature is not looked at",
         "tests/contracts/test_submit_readings.py",

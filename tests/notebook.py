@@ -29,7 +29,8 @@ def executed(day):
     """The notebook with what its cells printed, over a replayed day; fails with the first cell that does."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     engine = open_database(day.url)
-    with served(Settings(engine, rate=None)) as url, in_environment(BUSBAR_API=url, BUSBAR_ARCHIVE=str(day.archive)):
+    archive = str(day.archive)
+    with served(Settings(engine, rate=None)) as url, in_environment(BUSBAR_API_URL=url, BUSBAR_ARCHIVE=archive):
         runner = NotebookClient(
             notebook,
             timeout=LONGEST_CELL_S,

@@ -4,12 +4,13 @@ from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from busbar import people, tables
 from busbar.api import paging
-from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read
+from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read, read_events
 from busbar.api.grid import must_be_participant, participant_of, participants
+from busbar.api.node import asks_node
 from busbar.api.problems import Problem
 from busbar.api.shapes import (
     AccountShape,
@@ -43,23 +44,28 @@ class Format(Enum):
 
 
 @router.get("/{account}")
-@read
+@read_events
 def account(here: Here, account: AddressInPath) -> AccountShape:
     """A participant."""
     return participant_of(here, account)
 
 
+_SWITCHED = (
+    select(tables.auto_retire.c.enabled)
+    .where(tables.auto_retire.c.account == bindparam("account"))
+    .order_by(tables.auto_retire.c.block.desc(), tables.auto_retire.c.log_index.desc())
+    .limit(1)
+)
+
+
 @router.get("/{account}/balance")
-@read
+@read_events
 def balance(here: Here, account: AddressInPath) -> BalanceShape:
     """What an account holds and owes, as if settled now."""
     must_be_participant(here, account)
-    a = tables.auto_retire
     holding = holdings(here.connection, here.head, [account]).get(account, Holding())
     ledger = import_ledgers(here.connection, here.head, [account]).get(account, ImportLedger())
-    switched = here.connection.scalar(
-        select(a.c.enabled).where(a.c.account == account).order_by(a.c.block.desc(), a.c.log_index.desc()).limit(1)
-    )
+    switched = here.connection.scalar(_SWITCHED, {"account": account})
     return BalanceShape(
         account=account,
         energy_free_uwh=holding.energy_free_uwh,
@@ -77,7 +83,7 @@ def balance(here: Here, account: AddressInPath) -> BalanceShape:
 
 
 @router.get("/{account}/history")
-@read
+@read_events
 def history(here: Here, account: AddressInPath, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[JournalShape]:
     """Every change of an account, newest first, each with its transaction."""
     must_be_participant(here, account)
@@ -153,6 +159,7 @@ def payloads(chain: Chain, sender: str, *calls: Call) -> Payloads:
 
 
 @router.post("/{account}/deposit")
+@asks_node
 def deposit(chain: Node, account: AddressInPath, body: Amount) -> Payloads:
     """What to sign to bring tokens into the market: an allowance, if there is none, and the deposit."""
     trading, token = chain.addresses["Trading"], TOKENS[body.asset]
@@ -166,12 +173,14 @@ def deposit(chain: Node, account: AddressInPath, body: Amount) -> Payloads:
 
 
 @router.post("/{account}/withdraw")
+@asks_node
 def withdraw(chain: Node, account: AddressInPath, body: Amount) -> Payloads:
     """What to sign to take tokens out of the market, into the account's wallet."""
     return payloads(chain, account, Call("Trading", "withdraw", (ASSETS[body.asset], body.amount_wei, account)))
 
 
 @router.post("/{account}/transfer")
+@asks_node
 def transfer(chain: Node, account: AddressInPath, body: Transfer) -> Payloads:
     """What to sign to send tokens from the account's wallet to another."""
     return payloads(chain, account, Call(TOKENS[body.asset], "transfer", (body.to, body.amount_wei)))

@@ -1,17 +1,21 @@
-"""Answers kept until the next block: what has the newest block's ETag is a function of that block and of the address.
+"""Answers kept until they change: what has the newest block's ETag is a function of that block and of the address.
+
+Most follow from the events so far and the open epoch alone. A block that brings no event and opens no epoch changes
+nothing of these but the number of the block they were read at, which is written anew.
 
 Whoever asks is told what the index holds after the question came in: the newest block is looked up for every request,
 and requests that wait for a look share it.
 """
 
 import asyncio
+from dataclasses import dataclass
 
 from anyio import to_thread
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from busbar.api.context import Settings, etag_of
-from busbar.history import Head, head_of
+from busbar.api.context import LASTS, Settings, etag_of
+from busbar.history import Head, newest_of
 
 MOST_BYTES = 64_000_000
 """Of answers that are kept at a time."""
@@ -20,10 +24,35 @@ LARGEST_BYTES = 1_000_000
 """Of an answer that is kept."""
 
 Key = tuple[str, bytes]
+Newest = tuple[Head, str] | None
+
+
+@dataclass(slots=True)
+class Held:
+    """An answer that is kept.
+
+    Attributes:
+        start: Status and headers.
+        body: All of it.
+        block: Number of the block it was read at.
+        lasts: Whether only events and epochs change it, see `Lasting`.
+    """
+
+    start: Message
+    body: bytes
+    block: int
+    lasts: bool
+
+    def moved_to(self, block: int) -> None:
+        """Says that it was read at a later block, which changed nothing of it."""
+        before = b'"block":%d}' % self.block
+        if self.body.endswith(before):
+            self.body = self.body.removesuffix(before) + b'"block":%d}' % block
+        self.block = block
 
 
 class Answers:
-    """Keeps answers to GET for as long as their block is the newest.
+    """Keeps answers to GET for as long as nothing changed them.
 
     Args:
         app: What answers.
@@ -34,11 +63,13 @@ class Answers:
         self.app = app
         self.settings = settings
         self._etag = ""
-        self._held: dict[Key, list[Message]] = {}
+        self._newest_block = 0
+        self._mark: tuple[str, int] = ("", 0)
+        self._held: dict[Key, Held] = {}
         self._bytes = 0
         self._under_way: dict[Key, asyncio.Future[None]] = {}
-        self._look: asyncio.Task[Head | None] | None = None
-        self._next: asyncio.Task[Head | None] | None = None
+        self._look: asyncio.Task[Newest] | None = None
+        self._next: asyncio.Task[Newest] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -56,26 +87,34 @@ class Answers:
             await self._ask(key, scope, receive, send)
 
     async def _renew(self) -> None:
-        head = await self._newest()
-        etag = "" if head is None else etag_of(head)
-        if etag != self._etag:
-            self._etag, self._held, self._bytes = etag, {}, 0
+        newest = await self._newest()
+        etag = "" if newest is None else etag_of(newest[0])
+        if etag == self._etag:
+            return
+        self._etag = etag
+        before, self._mark = self._mark, ("", 0)
+        if newest is not None:
+            head, eventful = newest
+            self._newest_block, self._mark = head.number, (eventful, head.epoch)
+        same = self._mark == before
+        self._held = {key: held for key, held in self._held.items() if same and held.lasts}
+        self._bytes = sum(len(held.body) for held in self._held.values())
 
-    async def _newest(self) -> Head | None:
+    async def _newest(self) -> Newest:
         """The newest block, as of a look that began after this was asked."""
         if self._next is None:
             self._next = asyncio.create_task(self._look_after(self._look))
         return await asyncio.shield(self._next)
 
-    async def _look_after(self, before: "asyncio.Task[Head | None] | None") -> Head | None:
+    async def _look_after(self, before: "asyncio.Task[Newest] | None") -> Newest:
         if before is not None:
             await asyncio.wait([before])
         self._look, self._next = self._next, None
         return await to_thread.run_sync(self._read)
 
-    def _read(self) -> Head | None:
+    def _read(self) -> Newest:
         with self.settings.engine.connect() as connection:
-            return head_of(connection)
+            return newest_of(connection)
 
     async def _ask(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
         """Has the request answered, and keeps the answer if it is the newest block's."""
@@ -99,26 +138,32 @@ class Answers:
 
         try:
             await self.app(scope, receive, hear)
-            self._keep(key, heard)
+            self._keep(key, heard, LASTS in scope.get("state", {}))
         finally:
             release()
 
-    def _keep(self, key: Key, heard: list[Message]) -> None:
-        length = sum(len(message.get("body", b"")) for message in heard)
+    def _keep(self, key: Key, heard: list[Message], lasts: bool) -> None:
         whole = bool(heard) and heard[0]["status"] == 200 and not heard[-1].get("more_body", False)
-        if not whole or length > LARGEST_BYTES or self._bytes + length > MOST_BYTES:
+        body = b"".join(message.get("body", b"") for message in heard)
+        if not whole or len(body) > LARGEST_BYTES:
             return
         if self._etag and Headers(raw=heard[0]["headers"]).get("etag") == self._etag:
-            self._held[key] = heard
-            self._bytes += length
+            self._held[key] = Held(heard[0], body, self._newest_block, lasts)
+            self._bytes += len(body)
+            while self._bytes > MOST_BYTES:
+                # The one that was kept first: nobody can fill the memory with answers that nobody asks for again.
+                self._bytes -= len(self._held.pop(next(iter(self._held))).body)
 
-    async def _repeat(self, heard: list[Message], asked: Headers, send: Send) -> None:
+    async def _repeat(self, held: Held, asked: Headers, send: Send) -> None:
         known = [tag.strip() for tag in asked.get("if-none-match", "").split(",")]
+        etag = self._etag.encode()
         if self._etag in known:
-            await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", self._etag.encode())]})
+            await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag)]})
             await send({"type": "http.response.body", "body": b""})
             return
-        start, *body = heard
-        await send({**start, "headers": list(start["headers"])})
-        for message in body:
-            await send(message)
+        if held.block != self._newest_block:
+            held.moved_to(self._newest_block)
+        now = {b"etag": etag, b"content-length": str(len(held.body)).encode()}
+        headers = [(name, now.get(name, value)) for name, value in held.start["headers"]]
+        await send({**held.start, "headers": headers})
+        await send({"type": "http.response.body", "body": held.body})

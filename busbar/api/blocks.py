@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import rlp
+from anyio import to_thread
 from eth_account import Account as EthAccount
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_keys.exceptions import BadSignature
@@ -17,7 +19,21 @@ from sqlalchemy import func, select
 
 from busbar import __version__, tables
 from busbar.api import paging
-from busbar.api.context import Configured, Cursor, HashInPath, HeightInPath, Here, Limit, Node, Now, View, read
+from busbar.api.context import (
+    Configured,
+    Cursor,
+    HashInPath,
+    HeightInPath,
+    Here,
+    Limit,
+    Node,
+    Now,
+    Settings,
+    View,
+    plain_view_of,
+    read,
+)
+from busbar.api.node import ask, asks_node
 from busbar.api.problems import Problem
 from busbar.api.shapes import (
     Accepted,
@@ -143,24 +159,30 @@ def _plain(value: Any) -> Any:
 
 
 @router.get("/transactions/{tx_hash}", tags=["transactions"])
-def transaction(here: Now, settings: Configured, tx_hash: HashInPath) -> TransactionShape:
+async def transaction(settings: Configured, tx_hash: HashInPath) -> TransactionShape:
     """Where a transaction stands. Asks the node about one that is not in the index."""
-    e = tables.events
-    rows = here.connection.execute(select(e).where(e.c.tx_hash == tx_hash).order_by(e.c.log_index)).mappings().all()
+    last, rows = await to_thread.run_sync(_in_index, settings, tx_hash)
     if rows:
-        found = [_event(dict(row)) for row in rows]
+        found = [_event(row) for row in rows]
         return TransactionShape(tx_hash=tx_hash, status="included", block=rows[0]["block"], indexed=True, events=found)
     if settings.chain is not None:
-        known, receipt = _ask(settings.chain, tx_hash)
+        known, receipt = await ask(_ask, settings.chain, tx_hash)
         if receipt is not None:
             succeeded = int(receipt["status"], 16) == 1
             number = int(receipt["blockNumber"], 16)
             stands: Literal["included", "failed"] = "included" if succeeded else "failed"
-            indexed = number <= here.head.number
-            return TransactionShape(tx_hash=tx_hash, status=stands, block=number, indexed=indexed, events=[])
+            return TransactionShape(tx_hash=tx_hash, status=stands, block=number, indexed=number <= last, events=[])
         if known:
             return TransactionShape(tx_hash=tx_hash, status="pending", block=None, indexed=False, events=[])
     raise Problem(404, "No such transaction", f"neither index nor node know {tx_hash}")
+
+
+def _in_index(settings: Settings, tx_hash: str) -> tuple[int, Sequence[Mapping[str, Any]]]:
+    """The newest block in the index, and the events of a transaction."""
+    e = tables.events
+    with contextmanager(plain_view_of)(settings) as here:
+        query = select(e).where(e.c.tx_hash == tx_hash).order_by(e.c.log_index)
+        return here.head.number, [dict(row) for row in here.connection.execute(query).mappings()]
 
 
 def _ask(chain: Chain, tx_hash: str) -> tuple[bool, Mapping[str, Any] | None]:
@@ -171,6 +193,7 @@ def _ask(chain: Chain, tx_hash: str) -> tuple[bool, Mapping[str, Any] | None]:
 
 
 @router.post("/transactions", status_code=202, tags=["transactions"])
+@asks_node
 def send(chain: Node, body: RawTransaction) -> Accepted:
     """Passes a signed transaction on, after simulating it. It must call one of the market's contracts."""
     raw = bytes.fromhex(body.raw[2:])

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from busbar.api.accounts import payloads
 from busbar.api.context import AddressFilter, Configured, Node, OrderIdInPath
 from busbar.api.errands import CancelOrderMessage, ErrandShape, SignedCancelOrder, hand_on
+from busbar.api.node import ask
 from busbar.api.relayed import relay_of
 from busbar.api.shapes import Payloads
 from busbar.api.typed_data import cancel_of
@@ -41,13 +41,13 @@ async def cancel(
     Without a signature the answer is the account's own transaction to sign. With both a signature and a `sender` it is
     the sender's transaction, for who needs no relay.
     """
-    message = await to_thread.run_sync(cancel_of, chain, int(number))
+    message = await ask(cancel_of, chain, int(number))
     if signature is None:
         own = Call("Trading", "cancelOrder", (int(number),))
-        return await to_thread.run_sync(payloads, chain, message.account, own)
+        return await ask(payloads, chain, message.account, own)
     if sender is not None:
         brought = cancel_order_for_call(message, as_taken(bytes.fromhex(signature[2:])))
-        return await to_thread.run_sync(payloads, chain, sender, brought)
+        return await ask(payloads, chain, sender, brought)
     body = SignedCancelOrder(message=CancelOrderMessage(**message.fields()), signature=signature)
     headers = Response()
     taken = await hand_on(await relay_of(settings), Kind.CANCEL_ORDER, body, headers)

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +16,13 @@ from fastapi import Depends, Header, Query, Request, Response
 from fastapi import Path as InPath
 from pydantic import AfterValidator, TypeAdapter, WithJsonSchema
 from sqlalchemy import Connection, Engine
+from starlette.types import Receive, Scope, Send
 
-from busbar import tools
+from busbar import chain as rpc
+from busbar import errors, metrics, tools
 from busbar.api.lately import Lately
 from busbar.api.problems import NotModified, Problem
-from busbar.chain import Chain, ChainUnreachableError
+from busbar.chain import Chain
 from busbar.history import Head, head_of, market_of
 from busbar.readings import METER_ID_PATTERN
 from busbar.statements import Tariffs
@@ -29,11 +32,14 @@ from busbar.units import Calendar, Money
 HANDED_ON_TIMEOUT_S = 10
 """Longest wait for an answer of the relay or the gateway."""
 
-RELAY_PATIENCE_S = 2
-"""Longest wait for the relay to say how it is."""
+GLANCE_S = 2
+"""Longest wait for the relay to say how it is, and for the node to say where it is."""
 
 BESIDE_S = 1
 """How old what is told of node and relay may be."""
+
+LASTS = "lasts"
+"""Name in a request's state: whether its answer is a `Lasting` one."""
 
 MAX_INT64 = 2**63 - 1
 MAX_EPOCH = 2**27 - 1
@@ -94,10 +100,18 @@ class Settings:
         return Lately(lambda: (self._node_block(), _told(self.relay_url)), BESIDE_S)
 
     def _node_block(self) -> int | None:
-        try:
-            return None if self.chain is None else self.chain.head().number
-        except ChainUnreachableError:
+        if self.chain is None:
             return None
+        try:
+            chain_id, number = rpc.Node(self.chain.node.url, GLANCE_S).batch(
+                [("eth_chainId", []), ("eth_blockNumber", [])]
+            )
+        except errors.BusbarError:
+            return None
+        if not isinstance(number, str) or chain_id != hex(self.chain.chain_id):
+            return None
+        metrics.HEIGHT.set(int(number, 16))
+        return int(number, 16)
 
     def tariffs(self) -> Tariffs:
         """Tariffs, loaded as needed."""
@@ -112,7 +126,7 @@ def _told(relay_url: str | None) -> bytes | None:
     if relay_url is None:
         return None
     try:
-        return httpx.get(f"{relay_url.rstrip('/')}/status", timeout=RELAY_PATIENCE_S, trust_env=False).content
+        return httpx.get(f"{relay_url.rstrip('/')}/status", timeout=GLANCE_S, trust_env=False).content
     except httpx.HTTPError:
         return b""
 
@@ -164,7 +178,24 @@ async def reading_of(
     return Reading(settings, if_none_match)
 
 
-def read(endpoint: Callable[..., Any]) -> Callable[..., Response]:
+class Lasting(Response):
+    """An answer that another block changes only if it brings an event or opens an epoch, but for its last field.
+
+    That field is `block`, if there is one: the newest block it was read at.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it, and says so to whoever keeps answers."""
+        scope.setdefault("state", {})[LASTS] = True
+        await super().__call__(scope, receive, send)
+
+
+def read_events(endpoint: Callable[..., Any]) -> Callable[..., Response]:
+    """As `read`, for an answer that is a function of the events so far and of the open epoch; see `Lasting`."""
+    return read(endpoint, Lasting)
+
+
+def read(endpoint: Callable[..., Any], kind: type[Response] = Response) -> Callable[..., Response]:
     """Answers a read, a function whose first argument is `here: Here`, in one go on one thread.
 
     The index is opened, asked, and the answer written there, for each change of threads costs more than a query.
@@ -185,7 +216,7 @@ def read(endpoint: Callable[..., Any]) -> Callable[..., Response]:
             if isinstance(answer, Response):
                 return answer
             headers = {"ETag": etag, "Cache-Control": "no-cache"}
-            return Response(written.dump_json(answer, by_alias=True), media_type="application/json", headers=headers)
+            return kind(written.dump_json(answer, by_alias=True), media_type="application/json", headers=headers)
 
     later = [
         parameter.replace(annotation=Annotated[Reading, Depends(reading_of)]) if name == "here" else parameter
@@ -202,11 +233,15 @@ async def node_of(settings: Annotated[Settings, Depends(settings_of)]) -> Chain:
     return settings.chain
 
 
+_ADDRESS = "^0x[0-9a-fA-F]{40}$"
+
+
 def _address(text: str) -> str:
+    if re.match(_ADDRESS, text) is None:
+        raise ValueError("no address: write 0x and 40 hex digits")
     return str(to_checksum_address(text))
 
 
-_ADDRESS = "^0x[0-9a-fA-F]{40}$"
 _HASH = "^0x[0-9a-f]{64}$"
 
 AnyAddress = Annotated[str, AfterValidator(_address)]

@@ -1,9 +1,10 @@
 """Orders, book, epochs, trades and statistics."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Query
 from sqlalchemy import ColumnElement, Select, and_, func, select
@@ -21,7 +22,7 @@ from busbar.api.context import (
     OrderIdInPath,
     View,
     ZoneFilter,
-    read,
+    read_events,
 )
 from busbar.api.problems import Problem
 from busbar.api.shapes import (
@@ -36,8 +37,8 @@ from busbar.api.shapes import (
     TickVolume,
     TradeShape,
 )
-from busbar.clearing import LongSide, Result, clear, curves, histogram
-from busbar.history import live_orders, order_of
+from busbar.clearing import LongSide, Result, clear, curves
+from busbar.history import volumes
 from busbar.orders import OrderId, Side, order_id
 from busbar.statements import BANGKOK
 
@@ -57,6 +58,7 @@ def _side(side: int) -> Literal["buy", "sell"]:
 # ------------------------------------------------------------------------------ orders
 
 
+@functools.cache
 def orders_query() -> Select[Any]:
     """Orders with what became of them."""
     o, f, e = tables.orders, tables.fills, tables.epochs
@@ -97,7 +99,7 @@ def order_shape(here: View, row: Mapping[str, Any]) -> OrderShape:
 
 
 @router.get("/orders")
-@read
+@read_events
 def orders(
     here: Here,
     account: AddressFilter = None,
@@ -139,7 +141,7 @@ def _has_status(here: View, status: str) -> ColumnElement[bool]:
 
 
 @router.get("/orders/{id}")
-@read
+@read_events
 def order(here: Here, id: OrderIdInPath) -> OrderShape:  # noqa: A002  (its name in the address)
     """An order by its id."""
     missing = Problem(404, "No such order", f"no order has the id {id}")
@@ -192,13 +194,12 @@ def _stored(row: Mapping[str, Any]) -> Result:
 
 def book_of(here: View, zone: int, epoch: int) -> BookShape:
     """A zone's book in an epoch."""
-    rows = live_orders(here.connection, zone, epoch)
-    bids, asks = histogram([order_of(row) for row in rows])
+    orders, bids, asks = volumes(here.connection, zone, epoch)
     return BookShape(
         zone=zone,
         epoch=epoch,
         open=epoch == here.head.epoch,
-        orders=len(rows),
+        orders=orders,
         bids=_volumes(bids),
         asks=_volumes(asks),
         indicative=_result(clear(bids, asks)),
@@ -207,7 +208,7 @@ def book_of(here: View, zone: int, epoch: int) -> BookShape:
 
 
 @router.get("/book")
-@read
+@read_events
 def book(here: Here, zone: OneZone = 1, epoch: EpochFilter = None) -> BookShape:
     """Volume by tick, in the open epoch or another, and what it would clear at."""
     return book_of(here, zone, here.head.epoch if epoch is None else epoch)
@@ -227,7 +228,7 @@ def epoch_shape(here: View, row: Mapping[str, Any]) -> EpochShape:
 
 
 @router.get("/epochs")
-@read
+@read_events
 def epochs(here: Here, zone: OneZone = 1, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[EpochShape]:
     """Cleared epochs, newest first."""
     e = tables.epochs
@@ -236,13 +237,12 @@ def epochs(here: Here, zone: OneZone = 1, limit: Limit = 50, cursor: Cursor = No
 
 
 @router.get("/epochs/{n}")
-@read
+@read_events
 def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
     """An epoch with price, volume and curves, cleared or not."""
     e = tables.epochs
     stored = here.connection.execute(select(e).where(e.c.zone == zone, e.c.epoch == n)).mappings().one_or_none()
-    rows = live_orders(here.connection, zone, n)
-    bids, asks = histogram([order_of(row) for row in rows])
+    orders, bids, asks = volumes(here.connection, zone, n)
     shape = curves(bids, asks)
     status: Literal["open", "waiting", "cleared", "empty"]
     if stored is not None:
@@ -250,7 +250,7 @@ def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
     elif n >= here.head.epoch:
         status = "open"
     else:
-        status = "waiting" if rows else "empty"
+        status = "waiting" if orders else "empty"
     return EpochDetail(
         zone=zone,
         epoch=n,
@@ -258,7 +258,7 @@ def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
         end=here.calendar.end(n),
         status=status,
         result=_result(clear(bids, asks) if stored is None else _stored(dict(stored))),
-        orders=len(rows),
+        orders=orders,
         demand=[CurveStep(tick=step.tick, cumulative_wh=step.cumulative_wh) for step in shape.demand],
         supply=[CurveStep(tick=step.tick, cumulative_wh=step.cumulative_wh) for step in shape.supply],
         cleared_block=None if stored is None else stored["block"],
@@ -270,7 +270,7 @@ def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
 
 
 @router.get("/trades")
-@read
+@read_events
 def trades(
     here: Here,
     account: AddressFilter = None,
@@ -310,7 +310,7 @@ def _trade(here: View, row: Mapping[str, Any]) -> TradeShape:
 
 
 @router.get("/stats")
-@read
+@read_events
 def stats(
     here: Here,
     by: Annotated[Literal["epoch", "hour", "day", "participant", "zone"], Query()] = "day",
@@ -324,39 +324,51 @@ def stats(
     first = max(0, last - MOST_EPOCHS + 1) if first_epoch is None else first_epoch
     if not first <= last < first + MOST_EPOCHS:
         raise Problem(422, "Range", f"first_epoch to last_epoch must be 1 to {MOST_EPOCHS} epochs")
-    query = select(f).where(f.c.epoch.between(first, last), *_filters(f, None, zone, None))
-    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in here.connection.execute(query.order_by(f.c.epoch, f.c.account)).mappings():
-        groups[_group(here, by, dict(row))].append(dict(row))
+    columns = (f.c.zone, f.c.epoch, f.c.account, f.c.side, f.c.price2, f.c.energy_uwh, f.c.money_units)
+    query = select(*columns).where(f.c.epoch.between(first, last), *_filters(f, None, zone, None))
+    key_of = functools.cache(functools.partial(_time_group, here, by))
+    groups: dict[str, list[_Fill]] = defaultdict(list)
+    for row in here.connection.execute(query.order_by(f.c.epoch, f.c.account)):
+        fill = _Fill(*row)
+        key = fill.account if by == "participant" else str(fill.zone) if by == "zone" else key_of(fill.epoch)
+        groups[key].append(fill)
     items = [_stat(key, rows) for key, rows in groups.items()]
     return Stats(by=by, first_epoch=first, last_epoch=last, items=items, block=here.head.number)
 
 
-def _group(here: View, by: str, row: Mapping[str, Any]) -> str:
-    if by in ("epoch", "zone"):
-        return str(row[by])
-    if by == "participant":
-        return str(row["account"])
-    start = datetime.fromtimestamp(here.calendar.start(row["epoch"]), BANGKOK)
+class _Fill(NamedTuple):
+    zone: int
+    epoch: int
+    account: str
+    side: int
+    price2: int
+    energy_uwh: int
+    money_units: int
+
+
+def _time_group(here: View, by: str, epoch: int) -> str:
+    if by == "epoch":
+        return str(epoch)
+    start = datetime.fromtimestamp(here.calendar.start(epoch), BANGKOK)
     start = start.replace(minute=0, second=0) if by == "hour" else start.replace(hour=0, minute=0, second=0)
     return start.isoformat()
 
 
-def _stat(key: str, rows: list[Mapping[str, Any]]) -> StatShape:
-    sums: dict[tuple[int, str], int] = defaultdict(int)
-    for row in rows:
-        for name in ("energy_uwh", "money_units"):
-            sums[(row["side"], name)] += row[name]
-    energy_uwh = sum(row["energy_uwh"] for row in rows)
-    weighted = sum(row["energy_uwh"] * row["price2"] for row in rows)
+def _stat(key: str, fills: list[_Fill]) -> StatShape:
+    sides: dict[int, list[_Fill]] = {Side.BID: [], Side.ASK: []}
+    for fill in fills:
+        sides[fill.side].append(fill)
+    bought, sold = sides[Side.BID], sides[Side.ASK]
+    energy_uwh = sum(fill.energy_uwh for fill in fills)
+    weighted = sum(fill.energy_uwh * fill.price2 for fill in fills)
     return StatShape(
         key=key,
-        epochs=len({(row["zone"], row["epoch"]) for row in rows}),
-        trades=len(rows),
-        bought_uwh=sums[(Side.BID, "energy_uwh")],
-        sold_uwh=sums[(Side.ASK, "energy_uwh")],
-        paid_units=sums[(Side.BID, "money_units")],
-        earned_units=sums[(Side.ASK, "money_units")],
+        epochs=len({(fill.zone, fill.epoch) for fill in fills}),
+        trades=len(fills),
+        bought_uwh=sum(fill.energy_uwh for fill in bought),
+        sold_uwh=sum(fill.energy_uwh for fill in sold),
+        paid_units=sum(fill.money_units for fill in bought),
+        earned_units=sum(fill.money_units for fill in sold),
         average_price2=weighted // energy_uwh if energy_uwh else 0,
     )
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, bindparam, func, select
 
 from busbar import tables
 from busbar.api import paging
-from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View, read
+from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View, read_events
 from busbar.api.problems import Problem
 from busbar.api.shapes import AccountShape, GridStatus, MeterShape, ReadingShape, ZoneShape
 from busbar.history import LATE, grid_supply_wei, uncleared
@@ -21,7 +21,7 @@ KEY_TYPES: tuple[Literal["secp256k1"], Literal["P-256"]] = ("secp256k1", "P-256"
 
 
 @router.get("/grid/status", tags=["grid"])
-@read
+@read_events
 def grid_status(here: Here) -> GridStatus:
     """Participants, meters, zones, GRID in existence, and what waits for somebody."""
     connection, z, p = here.connection, tables.zones, tables.parked
@@ -85,19 +85,21 @@ def participant_of(here: View, account: str) -> AccountShape:
     return participant_shape(dict(row))
 
 
+_REGISTERED = select(tables.participants.c.block).where(tables.participants.c.account == bindparam("account"))
+
+
 def must_be_participant(here: View, account: str) -> None:
     """Refuses an account that never registered.
 
     Raises:
         Problem: It is no participant.
     """
-    p = tables.participants
-    if here.connection.execute(select(p.c.block).where(p.c.account == account)).first() is None:
+    if here.connection.execute(_REGISTERED, {"account": account}).first() is None:
         raise Problem(404, "No such participant", f"{account} is no participant")
 
 
 @router.get("/participants", tags=["grid"])
-@read
+@read_events
 def participants(here: Here, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[AccountShape]:
     """Participants in order of registration."""
     p = tables.participants
@@ -107,7 +109,7 @@ def participants(here: Here, limit: Limit = 50, cursor: Cursor = None) -> paging
 
 
 @router.get("/participants/{account}", tags=["grid"])
-@read
+@read_events
 def participant(here: Here, account: AddressInPath) -> AccountShape:
     """A participant."""
     return participant_of(here, account)
@@ -149,7 +151,7 @@ def _meter(here: View, row: Mapping[str, Any]) -> MeterShape:
 
 
 @router.get("/meters", tags=["grid"])
-@read
+@read_events
 def meters(
     here: Here, account: AddressFilter = None, limit: Limit = 50, cursor: Cursor = None
 ) -> paging.Page[MeterShape]:
@@ -162,7 +164,7 @@ def meters(
 
 
 @router.get("/meters/{meter_id}", tags=["grid"])
-@read
+@read_events
 def meter(here: Here, meter_id: MeterInPath) -> MeterShape:
     """A meter with its newest registers."""
     m = tables.meters
@@ -173,7 +175,7 @@ def meter(here: Here, meter_id: MeterInPath) -> MeterShape:
 
 
 @router.get("/meters/{meter_id}/readings", tags=["grid"])
-@read
+@read_events
 def readings(here: Here, meter_id: MeterInPath, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[ReadingShape]:
     """A meter's registers as they were accepted, newest first; late ones of a replaced device count nothing."""
     r = tables.readings

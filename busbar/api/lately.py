@@ -25,7 +25,8 @@ class Lately(Generic[Seen]):
     def __call__(self) -> Seen:
         """What was seen lately."""
         with self._lock:
-            now = time.monotonic()
-            if self._seen is None or now - self._seen[0] > self._seconds:
-                self._seen = (now, self._look())
+            if self._seen is None or time.monotonic() - self._seen[0] > self._seconds:
+                seen = self._look()
+                # Its age counts from here: whoever waited while it took its time need not look again.
+                self._seen = (time.monotonic(), seen)
             return self._seen[1]

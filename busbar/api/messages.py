@@ -10,6 +10,9 @@ from busbar.signing import LAST_NONCE
 from busbar.units import MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH, MIN_TICK
 from busbar.wide import Wide
 
+MOST_BUNDLES = 200
+"""Bundles that are handed on together."""
+
 Nonce = Annotated[int, Field(ge=0, le=LAST_NONCE, strict=True)]
 Epoch = Annotated[int, Field(ge=0, le=MAX_EPOCH, strict=True)]
 Number = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
@@ -133,6 +136,12 @@ class SignedOrders(Request):
     )
 
 
+class SignedBundles(Request):
+    """Orders of several accounts, or of one under several signatures."""
+
+    bundles: list[SignedOrders] = Field(min_length=1, max_length=MOST_BUNDLES)
+
+
 class SkipReason(Shape):
     """Why orders did not enter."""
 
@@ -156,6 +165,42 @@ class BundleShape(BundleStatus):
     """What became of signed orders."""
 
     follow: str = Field(description="Where this is asked for again")
+
+
+class Refusal(Shape):
+    """Why signed orders were not taken on: what a problem document would say."""
+
+    status: int = Field(description="That they would be answered with alone: 422, or 429 for too many")
+    type: str = Field(description="urn:busbar:error: and a contract's error or one of ours by name")
+    title: str
+    detail: str
+    values: dict[str, str] = Field(default={}, description="A contract error's values by name")
+
+
+class BundleAnswer(Shape):
+    """What the relay says to one bundle of several: its status, or why it was not taken on."""
+
+    taken: BundleStatus | None = None
+    refused: Refusal | None = None
+
+
+class BundleAnswers(Shape):
+    """What the relay says to several bundles, in their order."""
+
+    bundles: list[BundleAnswer]
+
+
+class TakenBundle(Shape):
+    """What became of one bundle of several: its status, or why it was not taken on."""
+
+    taken: BundleShape | None = None
+    refused: Refusal | None = None
+
+
+class TakenBundles(Shape):
+    """What became of several bundles, in the order in which they came."""
+
+    bundles: list[TakenBundle]
 
 
 class SignedReadingMessage(Request):

@@ -12,6 +12,7 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from busbar import metrics
 from busbar.api.problems import answer
 
 log = structlog.get_logger(__name__)
@@ -63,6 +64,7 @@ class Door:
             await refused(scope, receive, tell)
         else:
             await self.app(scope, receive, tell)
+        metrics.REQUESTS.labels(status).inc()
         log.info(
             "answered",
             request_id=request.state.request_id,

@@ -47,7 +47,9 @@ def read(
         place = _decode(cursor, keys)
         query = query.where(tuple_(*keys) < place if descending else tuple_(*keys) > place)
     order = [key.desc() if descending else key.asc() for key in keys]
-    found = [dict(row) for row in connection.execute(query.order_by(*order).limit(limit + 1)).mappings()]
+    result = connection.execute(query.order_by(*order).limit(limit + 1))
+    names = tuple(result.keys())
+    found = [dict(zip(names, row, strict=True)) for row in result]
     rows = found[:limit]
     following = _encode([rows[-1][key.name] for key in keys]) if len(found) > limit else None
     return list(rows), following

@@ -2,15 +2,19 @@
 
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from busbar import errors
 from busbar.chain import ChainUnreachableError
 from busbar.statements import StatementError
+
+log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -106,7 +110,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, problem: RequestValidationError) -> Response:
         found = [
-            FieldProblem(location=".".join(str(part) for part in entry["loc"]), detail=str(entry["msg"]))
+            FieldProblem(
+                location=".".join(str(part) for part in entry["loc"]),
+                detail=str(entry["msg"]).removeprefix("Value error, "),
+            )
             for entry in problem.errors()
         ]
         detail = "; ".join(f"{entry.location}: {entry.detail}" for entry in found)
@@ -121,6 +128,11 @@ def install(app: FastAPI) -> None:
         kind = f"urn:busbar:error:{type(problem).__name__}"
         values = {name: str(value) for name, value in getattr(problem, "values", {}).items()}
         return answer(request, status, type(problem).__name__, str(problem), type=kind, values=values)
+
+    @app.exception_handler(OperationalError)
+    async def _database(request: Request, problem: OperationalError) -> Response:
+        log.error("the database does not answer", reason=str(problem.orig).splitlines()[0])
+        return answer(request, 503, "The index does not answer", "try again later", {"Retry-After": "5"})
 
     @app.exception_handler(Exception)
     async def _unforeseen(request: Request, _: Exception) -> Response:

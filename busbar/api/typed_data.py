@@ -18,6 +18,7 @@ from busbar.api.messages import (
     TypedData,
     WithdrawWish,
 )
+from busbar.api.node import asks_node
 from busbar.api.problems import Problem
 from busbar.chain import Account, Chain
 from busbar.errands import token_domain
@@ -54,6 +55,7 @@ def _account(chain: Chain, address: str) -> Account:
 
 
 @router.post("/orders")
+@asks_node
 def orders(chain: Node, body: OrdersWish) -> ToSign:
     """Orders to sign. Signed, they go to `POST energy/orders`."""
     account = _account(chain, body.account)
@@ -72,18 +74,21 @@ def _order(wish: OrderWish, first_epoch: int) -> Order:
 
 
 @router.post("/cancel-order")
+@asks_node
 def cancel_order(chain: Node, body: CancelOrderWish) -> ToSign:
     """An open order's cancel to sign. Signed, it goes to `DELETE energy/orders/{order_id}`."""
     return _to_sign(chain, cancel_of(chain, body.order_id))
 
 
 @router.post("/cancel-up-to")
+@asks_node
 def cancel_up_to(chain: Node, body: CancelUpToWish) -> ToSign:
     """A cancel of messages to sign. Signed, it goes to `POST errands/cancel-up-to`."""
     return _to_sign(chain, CancelUpTo(body.account, body.nonce))
 
 
 @router.post("/withdraw")
+@asks_node
 def withdraw(chain: Node, body: WithdrawWish) -> ToSign:
     """A withdrawal to sign. Signed, it goes to `POST errands/withdraw`."""
     account = _account(chain, body.account)
@@ -95,6 +100,7 @@ def withdraw(chain: Node, body: WithdrawWish) -> ToSign:
 
 
 @router.post("/deposit")
+@asks_node
 def deposit(chain: Node, body: DepositWish) -> ToSign:
     """The token's permit to sign that brings tokens into the market. Signed, it goes to `POST errands/deposit`."""
     asset = ASSETS[body.asset]

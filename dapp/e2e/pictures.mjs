@@ -1,4 +1,5 @@
-// Takes the pictures of docs/dapp.md from the market that `make run` serves, as its guest, a household (H06) and a distributor.
+// Takes the pictures of docs/dapp.md from the market that `make run` serves, as its guest, a household (H06), a distributor
+// and the regulator.
 //
 // Usage: node dapp/e2e/pictures.mjs [URL] [FOLDER]   (http://127.0.0.1:8000 and docs/images)
 
@@ -7,6 +8,7 @@ import { connect, launch, pageWithWallet } from "./browser.mjs";
 
 const [url = "http://127.0.0.1:8000", folder = "docs/images"] = process.argv.slice(2);
 const GUEST = 9;
+const REGULATOR = 0;
 const DISTRIBUTOR = 1;
 const HOUSEHOLD = 22;
 
@@ -17,6 +19,13 @@ const sign = async (page) => {
   await dialog(page).getByRole("button", { name: "Sign in your wallet" }).click();
   await dialog(page).waitFor({ state: "hidden" });
 };
+/** Waits until no notice lies over the page. */
+const quiet = (page) =>
+  page
+    .getByRole("alert")
+    .first()
+    .waitFor({ state: "hidden", timeout: 8_000 })
+    .catch(() => undefined);
 const go = async (page, path) => {
   await page.goto(`${url}/#/${path}`);
   await page.waitForTimeout(2_500);
@@ -38,11 +47,20 @@ await page.waitForTimeout(800);
 await save(page, "sign");
 await sign(page);
 await page.getByTestId("open-orders").waitFor();
+await quiet(page);
+await page.getByLabel("At most", { exact: true }).fill("2.30");
+await page.getByText("Longer", { exact: true }).click();
+await page.getByRole("button", { name: "24 h", exact: true }).click();
+await page.getByRole("button", { name: "Place order", exact: true }).click();
+await page.waitForTimeout(800);
+await save(page, "standing");
+await sign(page);
 await page
-  .getByRole("alert")
+  .getByText(/Stands until/)
   .first()
-  .waitFor({ state: "hidden", timeout: 8_000 })
-  .catch(() => undefined);
+  .waitFor();
+await page.getByText("This epoch", { exact: true }).click();
+await quiet(page);
 await save(page, "market");
 await go(page, "community");
 // The replayed day, which is complete.
@@ -62,6 +80,7 @@ await home.page
   .getByTestId("earned")
   .filter({ hasNotText: /^0\.00/ })
   .waitFor({ timeout: 240_000 });
+await home.page.getByTestId("balance").waitFor();
 await save(home.page, "energy");
 
 const phone = await pageWithWallet(browser, { url, index: GUEST, width: 360, height: 740, dark: true, language: "th" });
@@ -74,5 +93,14 @@ await connect(desk.page);
 await desk.page.getByRole("tab", { name: "Participants" }).click();
 await desk.page.waitForTimeout(2_000);
 await save(desk.page, "admin");
+
+const regulator = await pageWithWallet(browser, { url, index: REGULATOR, width: 1200, height: 760 });
+await go(regulator.page, "admin");
+await connect(regulator.page);
+await regulator.page.getByRole("tab", { name: "Roles" }).click();
+await regulator.page.getByLabel("Account", { exact: true }).fill("0x00000000000000000000000000000000000000A1");
+await regulator.page.getByRole("button", { name: "Grant: distributor" }).click();
+await regulator.page.waitForTimeout(800);
+await save(regulator.page, "role");
 
 await browser.close();

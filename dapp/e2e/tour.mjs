@@ -64,6 +64,30 @@ async function order(page, wanted) {
 
 mkdirSync(folder, { recursive: true });
 
+/** A picture of what is in front of a person, once dialogs have faded in. */
+const picture = async (page, name) => {
+  await page.waitForTimeout(400);
+  await page.screenshot({ path: join(folder, `${name}.png`) });
+};
+
+const serious = [];
+
+/** Notes axe's serious faults of a page as it is. */
+const judge = async (page, name) => {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  for (const { id, impact, nodes } of violations)
+    if (["serious", "critical"].includes(impact))
+      serious.push(`${name}: ${id}: ${nodes[0].html.slice(0, 160)}: ${nodes[0].failureSummary.slice(0, 300)}`);
+};
+
+/** What a wallet was asked to sign or to send, in this order. */
+const asked = (wallet) =>
+  wallet.asked.filter((method) => ["eth_signTypedData_v4", "eth_sendTransaction"].includes(method));
+
+// A participant has no ether: while the relay is there, signatures are enough for everything.
+await ask("take-ether");
+
 await scenario("first visit", {}, async ({ page, seen }) => {
   const scripts = [];
   page.on("response", async (answer) => {
@@ -97,7 +121,7 @@ await scenario("connect", {}, async ({ page, wallet }) => {
   await go(page, "market");
   await connect(page);
   await shown(page.getByRole("button", { name: accountOf(wallet) }));
-  await shown(page.getByText("You have no open orders in this epoch."));
+  await shown(page.getByText("You have no open or standing orders."));
   await page.reload();
   await shown(page.getByRole("button", { name: accountOf(wallet) }));
 });
@@ -115,7 +139,7 @@ await scenario("wrong network", { elsewhere: true }, async ({ page, wallet }) =>
 await scenario("network changed meanwhile", {}, async ({ page, wallet }) => {
   await go(page, "market");
   await connect(page);
-  await shown(page.getByText("You have no open orders in this epoch."));
+  await shown(page.getByText("You have no open or standing orders."));
   wallet.knows.add("0x1");
   await page.evaluate(() => window.busbarTestGo("0x1"));
   await shown(page.getByText("Your wallet is on another network"));
@@ -134,10 +158,7 @@ await scenario("deposit with permit", {}, async ({ page, wallet }) => {
   await sign(page);
   await shown(page.getByText("200.00 THB is in your account"));
   await shown(page.getByTestId("balance").getByText("200.00", { exact: false }).first());
-  assert.deepEqual(
-    wallet.asked.filter((method) => ["eth_signTypedData_v4", "eth_sendTransaction"].includes(method)),
-    ["eth_signTypedData_v4", "eth_sendTransaction"],
-  );
+  assert.deepEqual(asked(wallet), ["eth_signTypedData_v4"]);
 });
 
 await scenario("signature rejected", {}, async ({ page, wallet }) => {
@@ -149,7 +170,7 @@ await scenario("signature rejected", {}, async ({ page, wallet }) => {
   await sign(page);
   await shown(page.getByText("You declined in your wallet. Nothing was sent."));
   await dialog(page).getByRole("button", { name: "Cancel" }).click();
-  await shown(page.getByText("You have no open orders in this epoch."));
+  await shown(page.getByText("You have no open or standing orders."));
 });
 
 await scenario("order, seen in the book, filled when the epoch clears", {}, async ({ page, wallet }) => {
@@ -184,12 +205,44 @@ await scenario("cancel", {}, async ({ page, wallet }) => {
   await page.getByRole("button", { name: "Take back: Buy 0.200 kWh for at most 2.30 THB/kWh" }).click();
   await sign(page);
   await shown(page.getByText("Your order was taken back"));
-  await shown(page.getByText("You have no open orders in this epoch."));
+  await shown(page.getByText("You have no open or standing orders."));
   await shown(page.getByTestId("past-orders").getByText("taken back").first());
-  assert.ok(wallet.asked.includes("eth_sendTransaction"));
+  assert.deepEqual(asked(wallet), ["eth_signTypedData_v4", "eth_signTypedData_v4"]);
 });
 
-await scenario("withdraw", {}, async ({ page }) => {
+await scenario("standing order, tried again in the next epoch, taken back", {}, async ({ page, wallet }) => {
+  await ask("next-epoch");
+  await go(page, "market");
+  await connect(page);
+  await fillTicket(page, { kwh: "0.5", limit: "1.00" });
+  await page.getByText("Longer", { exact: true }).click();
+  await page.getByLabel("Epochs after this one").fill("97");
+  await shown(page.getByText("A whole number from 1 to 96"));
+  await press(page, "24 h");
+  await shown(page.getByText(/What does not trade is tried again until \d\d:\d\d/));
+  await press(page, "Place order");
+  await shown(dialog(page).getByText(/It stands until \d\d:\d\d, .* \(epoch [\d,]+\)/));
+  await picture(page, "standing-order-sign");
+  await judge(page, "standing-order-sign");
+  await sign(page);
+  const mine = page.getByTestId("open-orders");
+  await shown(mine.getByText(/^In the book\. Stands until \d\d:\d\d, /));
+  const until = await mine.getByText(/Stands until/).textContent();
+  const before = (await (await fetch(`${url}/api/v1/energy/book`)).json()).epoch;
+  await ask("next-epoch");
+  await shown(page.getByTestId("past-orders").getByText("not filled").first());
+  await shown(mine.getByText(until));
+  const book = await (await fetch(`${url}/api/v1/energy/book`)).json();
+  assert.ok(book.epoch > before);
+  assert.ok(book.bids.some(({ tick, energy_wh }) => tick === 100 && energy_wh === 500));
+  await page.screenshot({ path: join(folder, "standing-order.png"), fullPage: true });
+  await page.getByRole("button", { name: "Take back: Buy 0.500 kWh for at most 1.00 THB/kWh" }).click();
+  await sign(page);
+  await shown(page.getByText("You have no open or standing orders."));
+  assert.deepEqual(asked(wallet), ["eth_signTypedData_v4", "eth_signTypedData_v4"]);
+});
+
+await scenario("withdraw", {}, async ({ page, wallet }) => {
   await go(page, "energy");
   await connect(page);
   await press(page, "Withdraw");
@@ -198,6 +251,7 @@ await scenario("withdraw", {}, async ({ page }) => {
   await sign(page);
   await shown(page.getByText("50.00 THB is in your wallet"));
   await shown(page.getByTestId("balance").getByText(/350\.00 in your wallet/));
+  assert.deepEqual(asked(wallet), ["eth_signTypedData_v4"]);
 });
 
 await scenario("not enough balance", {}, async ({ page }) => {
@@ -225,20 +279,55 @@ await scenario("relay down", {}, async ({ page, wallet }) => {
   await ask("stop-relay");
   await go(page, "market");
   await connect(page);
-  await order(page, { kwh: "0.1", limit: "2.31" });
-  await shown(page.getByText("The relay, which enters orders for free, is away"));
+  // The server looks for its relay about once a second.
+  await page.waitForResponse(async (answer) => {
+    if (!answer.url().endsWith("/api/v1/status")) return false;
+    return (await answer.json()).relay.state === "away";
+  });
+  await fillTicket(page, { kwh: "0.1", limit: "2.31" });
+  await press(page, "Place order");
+  await shown(dialog(page).getByText("The relay, which brings signed messages for free, is away"));
+  await shown(dialog(page).getByText("A transaction: your wallet shows the network's fee."));
+  await picture(page, "relay-away");
   await sign(page, "Send it myself");
-  await shown(page.getByTestId("open-orders").getByText("0.100 kWh"));
-  assert.ok(wallet.asked.includes("eth_sendTransaction"));
+  await shown(page.getByText("Your wallet has no ether for the network's fee."));
+  assert.deepEqual(asked(wallet), []);
+  await ask("give-ether");
+  await sign(page, "Send it myself");
+  const mine = page.getByTestId("open-orders");
+  await shown(mine.getByText("0.100 kWh"));
+  await page.getByRole("button", { name: /^Take back/ }).click();
+  await sign(page, "Send it myself");
+  await shown(page.getByText("You have no open or standing orders."));
+  assert.deepEqual(asked(wallet), ["eth_sendTransaction", "eth_sendTransaction"]);
+  await ask("start-relay");
+});
+
+await scenario("relay gone after the signature", {}, async ({ page, wallet }) => {
+  await ask("give-ether");
+  await go(page, "energy");
+  await connect(page);
+  await press(page, "Deposit");
+  await dialog(page).getByLabel("Amount").fill("7");
+  await dialog(page).getByRole("button", { name: "Deposit" }).click();
+  await shown(dialog(page).getByText("With this one signature the relay brings it into your account."));
+  await ask("stop-relay");
+  await sign(page);
+  await shown(dialog(page).getByText("It did not take what you signed."));
+  // What was signed is used: the wallet is not asked for it again.
+  await sign(page, "Send it myself");
+  await shown(page.getByText("7.00 THB is in your account"));
+  assert.deepEqual(asked(wallet), ["eth_signTypedData_v4", "eth_sendTransaction"]);
   await ask("start-relay");
 });
 
 await scenario("without an API", {}, async ({ page, context }) => {
+  await ask("give-ether");
   await ask("next-epoch");
   const file = await (await fetch(`${url}/deployment.json`)).json();
   await context.route("**/deployment.json", (route) => route.fulfill({ json: { ...file, api: null } }));
-  const asked = [];
-  page.on("request", (request) => asked.push(request.url()));
+  const requests = [];
+  page.on("request", (request) => requests.push(request.url()));
   await go(page, "market");
   await shown(page.getByText("This page works with the chain alone."));
   await connect(page);
@@ -246,7 +335,7 @@ await scenario("without an API", {}, async ({ page, context }) => {
   await shown(page.getByTestId("open-orders").getByText("0.100 kWh"));
   await shown(page.locator(".chart canvas").first());
   assert.deepEqual(
-    asked.filter((address) => address.includes("/api/")),
+    requests.filter((address) => address.includes("/api/")),
     [],
   );
 });
@@ -278,6 +367,48 @@ await scenario("admin registers a participant and a meter", { index: DISTRIBUTOR
   await shown(page.getByTestId("meters").getByText("NEW1"));
 });
 
+await scenario("distributor replaces a meter", { index: DISTRIBUTOR }, async ({ page }) => {
+  await go(page, "admin");
+  await connect(page);
+  await page.getByRole("tab", { name: "Meters" }).click();
+  await press(page, "Replace: H05");
+  await dialog(page).getByLabel("Address of the new device's key").fill("0x00000000000000000000000000000000000000A2");
+  const last = dialog(page).getByLabel("Old device: last import register, Wh");
+  const read = Number(await last.inputValue());
+  assert.ok(read > 0);
+  await last.fill(String(read - 1));
+  await shown(dialog(page).getByText(/^It was read at/));
+  await judge(page, "replace-meter");
+  await last.fill(String(read + 1_500));
+  await dialog(page).getByLabel("New device: first import register, Wh").fill("12000");
+  await dialog(page).getByRole("button", { name: "Replace" }).click();
+  await shown(dialog(page).getByText("That is 1.500 kWh used and 0.000 kWh fed in since its last reading"));
+  await shown(dialog(page).getByText("The new device begins at 12.00 kWh used and 0.000 kWh fed in."));
+  await picture(page, "replace-meter");
+  await sign(page);
+  await shown(page.getByText("The meter is replaced"));
+  await ask("next-epoch");
+  await shown(page.getByTestId("meters").locator("tr", { hasText: "H05" }).getByText("12.00", { exact: true }));
+});
+
+await scenario("regulator grants and revokes a role", { index: 0 }, async ({ page }) => {
+  const somebody = (await pageWithWallet(browser, { url, index: NEWCOMER })).wallet.account.address;
+  await go(page, "admin");
+  await connect(page);
+  await page.getByRole("tab", { name: "Roles" }).click();
+  await page.getByLabel("Account", { exact: true }).fill(somebody);
+  await press(page, "Grant: distributor");
+  await shown(dialog(page).getByText(/Register, suspend and move participants/));
+  await picture(page, "grant-role");
+  await sign(page);
+  await shown(page.getByText("Role granted: distributor"));
+  await press(page, "Revoke: distributor");
+  await shown(dialog(page).getByText("From then on this account may no longer:"));
+  await sign(page);
+  await shown(page.getByText("Role revoked: distributor"));
+  await shown(page.getByRole("button", { name: "Grant: distributor" }));
+});
+
 await scenario("regulator pauses and resumes", { index: 0 }, async ({ page }) => {
   await go(page, "admin");
   await connect(page);
@@ -292,7 +423,6 @@ await scenario("regulator pauses and resumes", { index: 0 }, async ({ page }) =>
   await shown(page.getByText("Trading goes on").first());
 });
 
-const serious = [];
 for (const dark of [false, true])
   for (const language of ["en", "th"])
     for (const width of language === "th" && dark ? [360] : language === "en" && !dark ? [1280, 360] : [1280]) {
@@ -304,9 +434,10 @@ for (const dark of [false, true])
           const { page } = opened;
           await go(page, "market");
           await connect(page);
-          for (const path of ["market", "energy", "community", "explorer", "explorer/epoch/LAST", "admin"]) {
+          for (const path of ["market", "energy", "community", "explorer", "explorer/epoch/LAST", "admin", "roles"]) {
             const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
-            await go(page, path.replace("LAST", last.epoch));
+            if (path === "roles") await page.getByRole("tab").last().click();
+            else await go(page, path.replace("LAST", last.epoch));
             await page.locator("main .card").first().waitFor();
             await page.locator("main [class*=Skeleton]").first().waitFor({ state: "detached" });
             // Charts draw when their box has its size, one frame later.
@@ -319,13 +450,7 @@ for (const dark of [false, true])
             assert.equal(over, 0, `${path} is ${over} px too wide`);
             // Faults depend on theme and width, hardly on the language.
             if (language === "th" && width !== 360) continue;
-            await page.evaluate(AXE);
-            const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-            for (const { id, impact, nodes } of violations)
-              if (["serious", "critical"].includes(impact))
-                serious.push(
-                  `${file}: ${id}: ${nodes[0].html.slice(0, 160)}: ${nodes[0].failureSummary.slice(0, 300)}`,
-                );
+            await judge(page, file);
           }
           assert.deepEqual(opened.seen.errors, []);
         },

@@ -112,9 +112,15 @@ export async function readHolding(reader: Reader, deployment: Deployment, accoun
   };
 }
 
-export type OpenOrder = { id: bigint; side: Side; tick: number; quantityWh: number };
+/** `quantityWh` is what is left of it; `untilEpoch` the last epoch in which it may trade. */
+export type OpenOrder = { id: bigint; side: Side; tick: number; quantityWh: number; untilEpoch: number };
 
-/** An account's orders in the open epoch. */
+/** Where an order stands: its epoch, and its place among its account's orders there. */
+export function orderPlace(id: bigint): { epoch: number; index: number } {
+  return { epoch: Number(id >> 168n), index: Number((id >> 160n) & 255n) };
+}
+
+/** An account's orders in the open epoch, and what rests of its standing ones. */
 export async function readOpenOrders(
   reader: Reader,
   deployment: Deployment,
@@ -127,9 +133,22 @@ export async function readOpenOrders(
     functionName: "ordersOf",
     args: [account],
   });
+  return openAmong(orders, epoch);
+}
+
+type OrderView = { id: bigint; isBuy: boolean; tick: number; quantityWh: number; untilEpoch: number };
+
+/** Those of an account's orders that may still trade in an epoch or later. */
+export function openAmong(orders: readonly OrderView[], epoch: number): OpenOrder[] {
   return orders
-    .filter((order) => order.quantityWh > 0 && Number(order.id >> 168n) === epoch)
-    .map(({ id, isBuy, tick, quantityWh }) => ({ id, side: isBuy ? "buy" : "sell", tick, quantityWh }));
+    .filter((order) => order.quantityWh > 0 && order.untilEpoch >= epoch)
+    .map(({ id, isBuy, tick, quantityWh, untilEpoch }) => ({
+      id,
+      side: isBuy ? "buy" : "sell",
+      tick,
+      quantityWh,
+      untilEpoch,
+    }));
 }
 
 export type Book = {
@@ -188,9 +207,9 @@ export async function readCleared(
   });
 }
 
-/** An order as `createOrders` takes it. */
-export function packOrder(order: { side: Side; tick: number; quantityWh: number }): number {
-  return order.quantityWh + order.tick * 2 ** 24 + (order.side === "sell" ? 2 ** 34 : 0);
+/** An order as `createOrders` takes it; `further` epochs it stands beyond the one it enters. */
+export function packOrder(order: { side: Side; tick: number; quantityWh: number; further: number }): number {
+  return order.quantityWh + order.tick * 2 ** 24 + (order.side === "sell" ? 2 ** 34 : 0) + order.further * 2 ** 35;
 }
 
 /** Text as a bytes32, as meters' ids are; null if it is too long or not plain. */

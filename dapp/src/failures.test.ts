@@ -6,7 +6,7 @@ import {
 } from "viem";
 import { expect, test } from "vitest";
 import { ApiError } from "./api";
-import { isAway, nameOf, sentenceOf } from "./failures";
+import { Expired, isAway, nameOf, NoEther, Refused, sentenceOf, Tampered, Unheard } from "./failures";
 import { tradingAbi } from "./generated/Trading";
 import { errorsAbi } from "./generated/errors";
 import { en, th } from "./i18n";
@@ -43,4 +43,16 @@ test("sentenceOf: nobody answers: says to try again", () => {
 
 test("isAway: the relay cannot answer: is so for 503 alone", () => {
   expect([503, 422].map((status) => isAway(new ApiError(status, {})))).toEqual([true, false]);
+});
+
+test.each<[unknown, string]>([
+  [new Refused("OrderNotOpen"), en.errors.OrderNotOpen],
+  [new Refused(null), en.failure.reverted],
+  [new Expired(), en.failure.expired],
+  [new Unheard(), en.failure.unheard],
+  [new Tampered(), en.failure.tampered],
+  [new NoEther(), en.failure.noEther],
+  [{ code: -32603, message: "insufficient funds for gas * price + value" }, en.failure.noEther],
+])("sentenceOf: %s: says what to do", (problem, sentence) => {
+  expect(sentenceOf(problem, en)).toBe(sentence);
 });

@@ -27,6 +27,22 @@ export function isAway(problem: unknown): boolean {
   return problem instanceof ApiError && problem.status === 503;
 }
 
+/** The relay brought a signed message, or tried to, and the contracts refused it. */
+export class Refused extends Error {
+  constructor(readonly error: string | null) {
+    super(error ?? "refused");
+  }
+}
+
+/** A signed message that was not brought before its time was over. */
+export class Expired extends Error {}
+
+/** The relay took a signed message on and answers no more: what became of it is not known. */
+export class Unheard extends Error {}
+
+/** The server handed back another message than was asked for. */
+export class Tampered extends Error {}
+
 /** The sentence for a failure. */
 export function sentenceOf(problem: unknown, t: Messages): string {
   if (isDeclined(problem)) return t.failure.declined;
@@ -38,7 +54,11 @@ export function sentenceOf(problem: unknown, t: Messages): string {
     if (problem.status === 429) return t.failure.busy;
     return problem.status >= 500 ? t.failure.network : t.failure.unknown(problem.message);
   }
-  if (problem instanceof Reverted) return t.failure.reverted;
+  if (problem instanceof Reverted || problem instanceof Refused) return t.failure.reverted;
+  if (problem instanceof Expired) return t.failure.expired;
+  if (problem instanceof Unheard) return t.failure.unheard;
+  if (problem instanceof Tampered) return t.failure.tampered;
+  if (isWithoutEther(problem)) return t.failure.noEther;
   if (problem instanceof BaseError) {
     if (problem.walk((cause) => cause instanceof HttpRequestError || cause instanceof TimeoutError))
       return t.failure.node;
@@ -52,8 +72,18 @@ export function sentenceOf(problem: unknown, t: Messages): string {
 /** A transaction that was included and refused, though its simulation went through. */
 export class Reverted extends Error {}
 
+/** The account has nothing to pay the network's fee with. */
+export class NoEther extends Error {}
+
+/** The account cannot pay the network's fee, as this page saw or as its wallet says. */
+function isWithoutEther(problem: unknown): boolean {
+  const says = (cause: unknown) => (cause as Partial<Error>).message ?? "";
+  return problem instanceof NoEther || causes(problem).some((cause) => /insufficient funds/i.test(says(cause)));
+}
+
 /** The contract's error behind a failure, by name. */
 export function nameOf(problem: unknown): string | null {
+  if (problem instanceof Refused) return problem.error;
   if (problem instanceof ApiError) return problem.error;
   if (!(problem instanceof BaseError)) return null;
   const revert = problem.walk((cause) => cause instanceof ContractFunctionRevertedError);

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
-import { bytes32Of, packOrder } from "./chain";
+import { bytes32Of, openAmong, orderPlace, packOrder } from "./chain";
+import { lastEpochOf } from "./components/Life";
 import { parseDeployment } from "./deployment";
-import { untilEnd } from "./market";
+import { startOf, untilClock, untilEnd } from "./market";
 
 const address = "0x1111111111111111111111111111111111111111" as const;
 const FILE = {
@@ -46,9 +47,58 @@ test("untilEnd: in fast motion: counts seconds of the wall clock", () => {
   expect(untilEnd(news, 99_000, deployment)).toEqual({ seconds: 0, share: 1 });
 });
 
-test("packOrder: a bid and an ask: are as OrderCodec has them", () => {
-  expect(packOrder({ side: "buy", tick: 310, quantityWh: 500 })).toBe(500 + 310 * 2 ** 24);
-  expect(packOrder({ side: "sell", tick: 1023, quantityWh: 10_000_000 })).toBe(10_000_000 + 1023 * 2 ** 24 + 2 ** 34);
+test("packOrder: bids and asks, standing and not: are as OrderCodec has them", () => {
+  expect(packOrder({ side: "buy", tick: 310, quantityWh: 500, further: 0 })).toBe(500 + 310 * 2 ** 24);
+  expect(packOrder({ side: "sell", tick: 1023, quantityWh: 10_000_000, further: 96 })).toBe(
+    10_000_000 + 1023 * 2 ** 24 + 2 ** 34 + 96 * 2 ** 35,
+  );
+});
+
+test("orderPlace: an id: has its epoch and its place", () => {
+  expect(orderPlace((77n << 168n) | (99n << 160n) | 0xabcn)).toEqual({ epoch: 77, index: 99 });
+});
+
+test("openAmong: open, resting, ended and cancelled orders: leaves those that may still trade", () => {
+  const view = (epoch: bigint, quantityWh: number, untilEpoch: number) => ({
+    id: epoch << 168n,
+    isBuy: true,
+    tick: 300,
+    quantityWh,
+    untilEpoch,
+  });
+  const views = [view(9n, 100, 9), view(8n, 200, 12), view(8n, 300, 8), view(9n, 0, 9)];
+  expect(openAmong(views, 9).map(({ quantityWh }) => quantityWh)).toEqual([100, 200]);
+});
+
+// Thailand's midnights are at 17:00 UTC; epoch 0 begins at one of them.
+const THAI = parseDeployment({ ...FILE, genesis: 17 * 3_600 }, "https://host/");
+
+test.each([
+  ["18:00", 40, 71],
+  ["10:15", 40, 40],
+  ["10:00", 40, 135],
+  ["00:00", 40, 95],
+  ["10:20", 40, 40],
+])("untilClock: %s in epoch %i: is over with epoch %i", (text, open, last) => {
+  expect(untilClock(text, open, THAI)).toBe(last);
+  expect(startOf(last + 1, THAI)).toBeGreaterThan(startOf(open, THAI));
+});
+
+test.each(["", "6pm", "10:05"])("untilClock: %s in the epoch from 10:00: is none", (text) => {
+  expect(untilClock(text, 40, THAI)).toBeNull();
+});
+
+test("lastEpochOf: this epoch, so many further, too many, and a time: goes by the choice", () => {
+  const last = (lasting: Parameters<typeof lastEpochOf>[0]) => lastEpochOf(lasting, 40, THAI);
+  expect([
+    last({ kind: "epoch" }),
+    last({ kind: "epochs", text: "1" }),
+    last({ kind: "epochs", text: "96" }),
+    last({ kind: "epochs", text: "97" }),
+    last({ kind: "epochs", text: "0" }),
+    last({ kind: "epochs", text: "1.5" }),
+    last({ kind: "clock", text: "11:00" }),
+  ]).toEqual([null, 41, 136, null, null, null, 43]);
 });
 
 test("bytes32Of: ids that fit and ids that do not: pads the ones and refuses the others", () => {

@@ -5,6 +5,7 @@ import type { Config } from "wagmi";
 import type { Api } from "./api";
 import type { Reader } from "./chain";
 import type { Deployment } from "./deployment";
+import { midnightBefore } from "./units";
 
 /** The newest block: its number and time, and when this page heard of it. */
 export type News = { number: number; timestamp: number; epoch: number; heardMs: number };
@@ -93,4 +94,23 @@ export function untilEnd(news: News, nowMs: number, deployment: Deployment): { s
   const end = genesis + (news.epoch + 1) * epochSeconds;
   const left = Math.max(0, end - chainNow);
   return { seconds: left / pace, share: Math.min(1, 1 - left / epochSeconds) };
+}
+
+/** The start of an epoch, Unix seconds. */
+export function startOf(epoch: number, { genesis, epochSeconds }: Deployment): number {
+  return genesis + epoch * epochSeconds;
+}
+
+/**
+ * The last epoch that is over by the next time a clock in Bangkok shows "18:00"; null if no epoch from the open one on is,
+ * or if it is no time.
+ */
+export function untilClock(text: string, openEpoch: number, deployment: Deployment): number | null {
+  const match = /^(\d\d):(\d\d)$/.exec(text);
+  if (!match) return null;
+  const start = startOf(openEpoch, deployment);
+  const wanted = midnightBefore(start) + Number(match[1]) * 3_600 + Number(match[2]) * 60;
+  const next = wanted > start ? wanted : wanted + 86_400;
+  const last = Math.floor((next - deployment.genesis) / deployment.epochSeconds) - 1;
+  return last >= openEpoch ? last : null;
 }

@@ -86,6 +86,11 @@ export function day(timestamp: number, language: Language): string {
   return new Intl.DateTimeFormat(LOCALE[language], { dateStyle: "medium", timeZone: ZONE }).format(timestamp * 1000);
 }
 
+/** Bangkok's clock and date, such as 14:15, 14 Mar 2026. */
+export function moment(timestamp: number, language: Language): string {
+  return `${clock(timestamp, language)}, ${day(timestamp, language)}`;
+}
+
 /** Bangkok's month at a Unix time as the API names it, such as 2026-03. */
 export function monthOf(timestamp: number): string {
   return new Date((timestamp + 7 * 3600) * 1000).toISOString().slice(0, 7);

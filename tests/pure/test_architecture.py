@@ -27,7 +27,7 @@ LAYERS = (
     {"deployment", "keys", "ledger", "watch", "errands", "panel"},
     {"meter_keys"},
     {"keeper", "meters", "intake", "relay", "agents", "history"},  # services: none knows another
-    {"enrolment", "polling", "statements", "archive", "people"},
+    {"enrolment", "polling", "statements", "archive", "people", "reckoning"},
     {"bill", "audit"},
     {"replay"},  # conducts the services
     {"report", "display", "doctor", "roles", "supervisor", "wallet", "options"},
@@ -41,6 +41,7 @@ LAYERS = (
 )
 # Closer bounds than the layer's.
 ONLY = {
+    "reckoning": {"errors"},
     "clearing": {"errors", "units", "orders"},
     "report": {"errors", "tools", "units", "results"},
     "results": {"errors", "units"},

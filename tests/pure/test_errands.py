@@ -53,30 +53,36 @@ def kinds(errands):
 
 def test_turn__many_of_one__one_of_each_account_goes():
     crowd = [errand(cancel(1, index)) for index in range(5)] + [errand(cancel(2))]
-    assert kinds(turn(crowd, {})) == [(1, "cancel-order"), (2, "cancel-order")]
+    assert kinds(turn(crowd, {}, {})) == [(1, "cancel-order"), (2, "cancel-order")]
 
 
 def test_turn__withdrawal_came_first__the_cancel_of_its_account_goes_before_it():
     crowd = [errand(withdraw(1)), errand(permit(1)), errand(cancel(1))]
     for expected in ("cancel-order", "deposit", "withdraw"):
-        (going,) = turn(crowd, {})
+        (going,) = turn(crowd, {}, {})
         assert going.kind.value == expected
         crowd.remove(going)
 
 
 def test_turn__higher_nonce_came_first__the_lower_one_goes_first():
     crowd = [errand(withdraw(1, 7)), errand(withdraw(1, 5))]
-    assert [going.nonce for going in turn(crowd, {})] == [5]
+    assert [going.nonce for going in turn(crowd, {}, {})] == [5]
 
 
 def test_turn__orders_of_a_lower_nonce_wait__the_withdrawal_waits_for_them():
     crowd = [errand(withdraw(1, 7)), errand(withdraw(2, 7))]
-    assert kinds(turn(crowd, {account(1): 6, account(2): 8})) == [(2, "withdraw")]
+    assert kinds(turn(crowd, {account(1): 6, account(2): 8}, {})) == [(2, "withdraw")]
 
 
 def test_turn__more_accounts_than_a_pass_takes__those_who_came_first_go():
     crowd = [errand(withdraw(who)) for who in range(1, MOST + 3)]
-    assert turn(crowd, {}) == crowd[:MOST]
+    assert turn(crowd, {}, {}) == crowd[:MOST]
+
+
+def test_turn__tried_in_vain__goes_behind_what_was_not():
+    crowd = [errand(withdraw(who)) for who in range(1, MOST + 3)]
+    failures = {going.key: 1 + number % 2 for number, going in enumerate(crowd[:MOST])}
+    assert turn(crowd, {}, failures) == [*crowd[MOST:], *crowd[:MOST:2], *crowd[1:MOST:2]][:MOST]
 
 
 def test_withdrawing__several_of_an_account__is_the_lowest_nonce():

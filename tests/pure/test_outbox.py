@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from busbar.outbox import Cursor, Item, KeyConflictError, Outbox, OutboxError, State
+from busbar.outbox import OPEN, Cursor, Item, KeyConflictError, Outbox, OutboxError, State
 
 KEEPS_ACCEPTING = """
 import sys
@@ -145,6 +145,46 @@ def test_forget__what_ended_long_ago__is_dropped_and_refusals_stay(outbox):
     assert outbox.states(["done", "refused", "open"]) == {"refused": State.REFUSED, "open": State.ACCEPTED}
 
 
+def work_of(outbox, act):
+    """How many hundreds of steps of SQLite's machine a call takes: the same on every computer."""
+    turns = []
+    outbox._db.set_progress_handler(lambda: turns.append(1) and None, 100)
+    act()
+    outbox._db.set_progress_handler(None, 100)
+    return len(turns)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda outbox: outbox.forget(1),
+        lambda outbox: outbox.open(-1),
+        lambda outbox: [outbox.count(state) for state in (*OPEN, State.REFUSED)],
+        lambda outbox: outbox.found(["7", "open"]),
+        lambda outbox: outbox.open_count("ope"),
+        lambda outbox: outbox.mark(["open"], State.SENT),
+        lambda outbox: outbox.accept([item("new")]),
+        lambda outbox: outbox.expire(0),
+    ],
+    ids=["forget", "open", "count", "found", "open_count", "mark", "accept", "expire"],
+)
+def test_outbox__much_has_ended__does_not_work_longer(outbox, tmp_path, act):
+    outbox.accept([item("open")])
+    full = Outbox(tmp_path / "full.sqlite")
+    full.accept([item("open"), *(item(str(n)) for n in range(3_000))])
+    full.mark([str(n) for n in range(3_000)], State.DONE)
+    assert work_of(full, lambda: act(full)) <= work_of(outbox, lambda: act(outbox)) + 1
+    full.close()
+
+
+def test_forget__file_from_before_it_could_be_found_by_age__is_given_the_index(outbox, path):
+    outbox._db.execute("DROP INDEX items_by_age")
+    outbox.close()
+    opened = Outbox(path)
+    assert [row[0] for row in opened._db.execute("SELECT name FROM sqlite_schema WHERE name = 'items_by_age'")]
+    opened.close()
+
+
 def test_open__two_processes__see_each_others_items(outbox, path):
     other = Outbox(path)
     outbox.accept([item("a")])
@@ -168,6 +208,24 @@ def test_accept__process_killed_at_any_moment__keeps_all_it_said_and_no_half_of_
         assert held[: 3 * told] == [f"{n}-{part}" for n in range(told) for part in range(3)]
         assert len(held) % 3 == 0
         assert len(held) // 3 - told in (0, 1)
+
+
+def test_mark_each__not_synced_and_killed_at_once__is_kept(path):
+    script = (
+        "import os, signal, sys; from pathlib import Path; from busbar.outbox import Item, Outbox, State\n"
+        "outbox = Outbox(Path(sys.argv[1])); outbox.accept([Item('a', b'')])\n"
+        "outbox.mark_each({'a': 'seen'}, State.DONE, synced=False); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    found = Outbox(path).find("a")
+    assert (found.state, found.reason) == (State.DONE, "seen")
+
+
+def test_mark_each__not_synced__leaves_what_is_accepted_afterwards_synced(outbox):
+    outbox.accept([item("a")])
+    outbox.mark_each({"a": ""}, State.DONE, synced=False)
+    assert outbox._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -68,6 +68,9 @@ def test_load__file_named_in_the_environment_is_missing__says_so(written, monkey
         ('[meters]\nheadend = "ftp://here"', "setting meters.headend: URL scheme should be 'http' or 'https'"),
         ('[meters]\naddress_rate = ""', "setting meters.address_rate"),
         ("[meters]\nport = -1", "setting meters.port"),
+        ('[api]\nrate = "often"', "setting api.rate"),
+        ('[api]\nplan = "free"', "setting api.plan: Input should be 'residential-1.2' or 'tou-1.3'"),
+        ('[api]\nrelay_url = "relay"', "setting api.relay_url"),
     ],
 )
 def test_load__what_makes_no_sense__is_named(written, text, told):
@@ -77,6 +80,23 @@ def test_load__what_makes_no_sense__is_named(written, text, told):
 def test_load__environment_that_is_no_list__is_named(written, monkeypatch):
     monkeypatch.setenv("BUSBAR_KEEPER__ZONES", "one")
     assert "keeper" in refusal(written, "")
+
+
+def test_relay_url__relay_of_the_installation__is_the_apis(written):
+    settings = written('[up]\nrun = ["api", "relay", "meters"]\n[relay]\nhost = "0.0.0.0"\n[meters]\nport = 8540')
+    assert (settings.relay_url, settings.gateway_url) == ("http://127.0.0.1:8550", "http://127.0.0.1:8540")
+
+
+def test_relay_url__named_for_the_api__goes_before_the_installations(written):
+    settings = written(
+        '[up]\nrun = ["api", "relay"]\n[api]\nrelay_url = "http://relay:1"\ngateway_url = "http://ami:2/"'
+    )
+    assert (settings.relay_url, settings.gateway_url) == ("http://relay:1", "http://ami:2")
+
+
+def test_relay_url__nothing_runs_beside_the_api__is_none(written):
+    settings = written('[up]\nrun = ["api", "meters"]')
+    assert (settings.relay_url, settings.gateway_url) == (None, None)
 
 
 def test_table__every_setting__stands_in_the_operations_document():

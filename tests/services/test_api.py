@@ -4,19 +4,23 @@ import contextlib
 import csv
 import io
 import json
+import socket
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from eth_account.messages import encode_defunct
 from pydantic import BaseModel
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from busbar import tables
 from busbar.api.context import Settings
+from busbar.api.node import THREADS
 from busbar.api.signed import text_to_sign
-from busbar.chain import Call
+from busbar.chain import Call, Node
 from busbar.client import ApiError, Client, frame
 from busbar.deployment import ROLES
 from busbar.history import History, head_of, holdings, import_ledgers, open_database
@@ -243,10 +247,45 @@ def test_status__the_node_is_gone__says_so(live, monkeypatch):
     market, url, _ = live
     monkeypatch.setattr("busbar.api.context.BESIDE_S", 0)
     assert httpx.get(url + "/api/v1/status").json()["behind_blocks"] == 0
-    monkeypatch.setattr(market.chain.node.provider, "endpoint_uri", "http://127.0.0.1:1")
+    monkeypatch.setattr(market.chain.node, "url", "http://127.0.0.1:1")
     assert httpx.get(url + "/api/v1/status").json()["node_block"] is None
     answer = httpx.post(url + f"/api/v1/accounts/{market.actors.consumer.address}/withdraw", json=wei("money", 1))
     assert (answer.status_code, answer.json()["title"]) == (503, "The node does not answer")
+
+
+def test_any__the_node_hangs__keeps_nobody_from_the_index(live, monkeypatch):
+    market, url, _ = live
+    monkeypatch.setattr("busbar.api.context.GLANCE_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(2 * THREADS) as callers:
+        silence = Node(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=10)
+        monkeypatch.setattr(market.chain, "node", silence)
+        hashes = [f"0x{number:064x}" for number in range(2 * THREADS)]
+        asked = [callers.submit(httpx.get, f"{url}/api/v1/transactions/{tx}", timeout=60) for tx in hashes]
+        time.sleep(0.5)
+        read = httpx.get(url + "/api/v1/energy/orders?limit=3", timeout=5)
+        told = httpx.get(url + "/api/v1/status", timeout=5).json()
+        assert (read.status_code, told["node_block"]) == (200, None)
+        assert [one.done() for one in asked] == [False] * len(asked)
+        silent.close()
+        assert {one.result().status_code for one in asked} == {503}
+
+
+def test_any__too_many_wait_for_the_node__is_503(live, monkeypatch):
+    _, url, _ = live
+    monkeypatch.setattr("busbar.api.node.MOST", 0)
+    answer = httpx.get(f"{url}/api/v1/transactions/0x{'0' * 64}")
+    assert (answer.status_code, answer.json()["detail"]) == (503, "too many wait for it: try again later")
+
+
+def test_any__the_database_is_gone__is_503(live, monkeypatch):
+    _, url, _ = live
+
+    def gone(*_):
+        raise OperationalError("select", {}, Exception("disk I/O error"))
+
+    monkeypatch.setattr("busbar.api.context.head_of", gone)
+    answer = httpx.get(url + "/api/v1/meters")
+    assert (answer.status_code, answer.json()["title"]) == (503, "The index does not answer")
 
 
 def wei(asset, amount_wei, **more):

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 
+from busbar.api import answers
 from busbar.api.context import Settings
 from busbar.api.lately import Lately
 from busbar.api.streams import MOST_OF_ADDRESS
@@ -78,11 +79,23 @@ def test_get__signed_request__is_never_answered_from_memory(live):
     assert [http.get(path).status_code for _ in range(2)] == [401, 401]
 
 
+def test_get__more_than_is_kept__drops_what_was_kept_first(live, monkeypatch):
+    _, http, asked = live
+    monkeypatch.setattr(answers, "MOST_BYTES", 2 * len(http.get("energy/book").content))
+    for zone in (2, 3):
+        http.get("energy/book", params={"zone": zone})
+    asked.clear()
+    http.get("energy/book", params={"zone": 3})
+    assert len(asked) == 1
+    http.get("energy/book")
+    assert len(asked) > 2
+
+
 def test_get__many_at_once__are_answered_alike(live):
     _, http, _ = live
     with ThreadPoolExecutor(16) as crowd:
-        answers = list(crowd.map(lambda _: http.get("energy/stats").text, range(64)))
-    assert len(set(answers)) == 1
+        told = list(crowd.map(lambda _: http.get("energy/stats").text, range(64)))
+    assert len(set(told)) == 1
 
 
 def test_lately__asked_within_its_time__looks_once():
@@ -124,3 +137,66 @@ def test_streams__more_than_an_address_may_have__are_429_until_one_ends(live):
                 return
         time.sleep(0.05)
     pytest.fail("none ends")
+
+
+LASTING = (
+    "energy/book",
+    "energy/orders",
+    "energy/epochs",
+    "energy/trades",
+    "energy/stats",
+    "grid/status",
+    "participants",
+    "meters",
+    "accounts/{account}",
+    "accounts/{account}/balance",
+    "accounts/{account}/history",
+)
+
+
+@pytest.mark.parametrize("path", LASTING)
+def test_get__block_without_events__is_the_kept_answer_as_a_fresh_server_gives_it(live, path):
+    market, http, asked = live
+    market.enter(market.actors.consumer, bid(310, 500))
+    path = path.format(account=market.actors.consumer.address)
+    before = http.get(path)
+    market.chain.after_send()
+    asked.clear()
+    after = http.get(path)
+    assert len(asked) == 1
+    assert after.headers["etag"] != before.headers["etag"]
+    assert int(after.headers["content-length"]) == len(after.content)
+    # Asked for with another address that means the same, it is made anew.
+    assert after.content == http.get(path, params={"unknown": "1"}).content
+    assert len(asked) > 2
+
+
+def test_get__block_without_events__is_another_answer_where_blocks_are_told(live):
+    market, http, _ = live
+    before = http.get("blocks").json()["items"][0]["number"]
+    market.chain.after_send()
+    assert http.get("blocks").json()["items"][0]["number"] == before + 1
+
+
+def test_get__epoch_over_without_an_event__is_another_answer(live):
+    market, http, _ = live
+    market.enter(market.actors.consumer, bid(310, 500))
+    assert http.get("energy/orders").json()["items"][0]["status"] == "open"
+    market.next_epoch()
+    market.chain.after_send()
+    assert http.get("energy/orders").json()["items"][0]["status"] == "waiting"
+    assert http.get("energy/book").json()["orders"] == 0
+
+
+def test_get__chain_went_back__is_another_answer(live):
+    market, http, _ = live
+    account = market.actors.consumer
+    path = f"accounts/{account.address}/balance"
+    free = http.get(path).json()["money_free_units"]
+    state = market.devnet.snapshot()
+    market.enter(account, bid(310, 500))
+    assert http.get(path).json()["money_free_units"] != free
+    market.devnet.restore(state)
+    market.chain.after_send()
+    market.chain.after_send()
+    assert http.get(path).json()["money_free_units"] == free

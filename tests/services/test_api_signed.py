@@ -1,5 +1,7 @@
 """Trading by signature over HTTP: what a wallet signs, the contract takes; the relay enters what is posted."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
@@ -179,6 +181,67 @@ def test_orders__not_signed_by_their_account__are_refused_by_the_contracts_name(
     problem = answer.json()
     assert (answer.status_code, problem["type"]) == (422, "urn:busbar:error:BadSignature")
     assert problem["values"] == {"account": actors.consumer.address}
+
+
+def test_orders__many_at_once_and_one_forged__each_gets_its_own_answer(actors, with_relay):
+    http, _ = with_relay
+    crowd = [actors.consumer, actors.producer]
+    wishes = [
+        (who, nonce, asked(http, "orders", account=who.address, nonce=nonce, orders=[BUY]))
+        for nonce in range(8)
+        for who in crowd
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        # Of the last one the other account's key signed.
+        signers = [who for who, _, _ in wishes[:-1]] + [actors.consumer]
+        answers = list(pool.map(lambda pair: posted(http, pair[0], pair[1][2]), zip(signers, wishes, strict=True)))
+    assert [answer.status_code for answer in answers] == [202] * 15 + [422]
+    ids = [answer.json()["id"] for answer in answers[:-1]]
+    assert [key[:42] for key in ids] == [who.address.lower() for who, _, _ in wishes[:-1]]
+    assert len(set(ids)) == 15
+    assert answers[-1].json()["title"] == "BadSignature"
+
+
+def test_orders__more_than_the_rate__is_429_with_the_time_to_wait(market, actors, http_of, tmp_path):
+    with running(market, tmp_path, rate="1/hour") as relay:
+        http = http_of(relay_url=str(relay.client.base_url))
+        wishes = [asked(http, "orders", account=actors.consumer.address, nonce=nonce, orders=[BUY]) for nonce in (0, 1)]
+        first, second = (posted(http, actors.consumer, wish) for wish in wishes)
+        assert (first.status_code, second.status_code) == (202, 429)
+        assert (second.headers["retry-after"], second.json()["title"]) == ("10", "Too many messages")
+
+
+def signed_bundle(http, who, account, **wish):
+    """A bundle as it is posted, signed by `who` for an account."""
+    to_sign = asked(http, "orders", account=account.address, orders=[BUY], **wish)
+    return {"message": to_sign["typed_data"]["message"], "signature": "0x" + signed_by_a_wallet(who, to_sign).hex()}
+
+
+def test_bundles__of_several_and_one_forged__each_is_answered_in_order(market, actors, with_relay):
+    http, relay = with_relay
+    pairs = [(actors.consumer, actors.consumer), (actors.producer, actors.consumer), (actors.producer, actors.producer)]
+    body = {"bundles": [signed_bundle(http, who, account) for who, account in pairs]}
+    answer = http.post("energy/bundles", json=body)
+    first, forged, third = answer.json()["bundles"]
+    assert answer.status_code == 202
+    assert (forged["taken"], forged["refused"]["title"]) == (None, "BadSignature")
+    for taken in (first["taken"], third["taken"]):
+        relay.ended(taken["id"])
+        assert http.get(taken["follow"].removeprefix("/api/v1/")).json()["state"] == "entered"
+
+
+def test_bundles__one_misshapen__refuses_all_and_names_the_field(actors, with_relay):
+    http, relay = with_relay
+    good = signed_bundle(http, actors.consumer, actors.consumer)
+    answer = http.post("energy/bundles", json={"bundles": [good, good | {"signature": "0x1"}]})
+    assert (answer.status_code, answer.json()["errors"][0]["location"]) == (422, "body.bundles.1.signature")
+    assert relay.client.get("/status").json()["waiting"] == 0
+
+
+def test_bundles__the_relay_is_gone__is_503(actors, http_of):
+    http = http_of(relay_url=f"http://127.0.0.1:{free_port()}")
+    answer = http.post("energy/bundles", json={"bundles": [signed_bundle(http, actors.consumer, actors.consumer)]})
+    assert (answer.status_code, answer.json()["title"]) == (503, "The relay does not answer")
 
 
 def test_orders__the_relay_is_gone__is_503(actors, http_of):

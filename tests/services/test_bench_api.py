@@ -16,13 +16,13 @@ def found(tmp_path_factory):
 
 def test_measure__quick__every_endpoint_answers_and_nothing_is_refused(found):
     reads, _ = found
-    assert {"book", "balance", "status", "mix of all"} <= {read.name for read in reads}
+    assert {"book", "balance", "status", "mix of all", api.BUSY} <= {read.name for read in reads}
     assert all(read.requests > 0 and read.refused == 0 for read in reads)
 
 
 def test_measure__quick__every_order_enters(found):
     # `measure` itself fails if an order does not enter, or index and contracts differ afterwards.
-    assert [(run.per_message, run.orders) for run in found[1]] == [(2, 80)]
+    assert [(run.per_message, run.together, run.orders) for run in found[1]] == [(2, 1, 80), (2, 10, 80)]
 
 
 def test_write__measured__brings_table_and_figures(found, tmp_path):

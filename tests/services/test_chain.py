@@ -1,5 +1,6 @@
 """The door to the contracts: errors by name, batches, nonces, reads of one block."""
 
+import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +17,7 @@ from busbar.chain import (
     ChainUnreachableError,
     KeySigner,
     NoContractError,
+    Node,
     NodeRefusedError,
     NotMinedError,
     WrongChainError,
@@ -115,6 +117,22 @@ def test_chain__a_node_without_batches__says_so_in_one_line():
     body = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"no batches here"}}'
     with serving(200, body) as url, pytest.raises(NodeRefusedError, match="no batches here") as caught:
         Chain(url)
+    assert one_line(caught.value)
+
+
+def test_batch__a_node_that_answers_in_another_order__is_put_in_order():
+    body = b'[{"jsonrpc":"2.0","id":1,"result":"second"},{"jsonrpc":"2.0","id":0,"result":"first"}]'
+    with serving(200, body) as url:
+        assert Node(url).batch([("one", []), ("two", [])]) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "ids", [b"[0, 0]", b"[0, null]", b"[1, 2]", b"[0]", b"[0, 1, 2]", b"[0, 1, 1]"], ids=bytes.decode
+)
+def test_batch__answers_that_fit_no_question__are_refused_in_one_line(ids):
+    body = json.dumps([{"jsonrpc": "2.0", "id": number, "result": "0x0"} for number in json.loads(ids)]).encode()
+    with serving(200, body) as url, pytest.raises(NodeRefusedError, match="answered a batch with") as caught:
+        Node(url).batch([("one", []), ("two", [])])
     assert one_line(caught.value)
 
 

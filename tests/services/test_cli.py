@@ -333,9 +333,11 @@ def test_keeper__unknown_network__says_where_its_file_should_be(monkeypatch, cap
 
 def test_keeper__keystore_without_password__names_the_variable(monkeypatch, capsys, market, record):
     monkeypatch.delenv("BUSBAR_KEYSTORE_PASSWORD", raising=False)
-    arguments = ("--url", market.devnet.url, "--record", record, "--account", "keeper.json")
+    keystore = record.with_name("keeper.json")
+    keystore.write_text("{}", encoding="utf-8")
+    arguments = ("--url", market.devnet.url, "--record", record, "--account", keystore)
     said = refused(monkeypatch, capsys, "keeper", "--once", *arguments)
-    assert said.startswith("set BUSBAR_KEYSTORE_PASSWORD to the password of the keystore keeper.json, or BUSBAR_")
+    assert said.startswith(f"set BUSBAR_KEYSTORE_PASSWORD to the password of the keystore {keystore}, or BUSBAR_")
 
 
 @pytest.mark.parametrize("bot", ["meters", "agents"])

@@ -1,19 +1,29 @@
 """`busbar doctor` and `busbar roles`: what is wrong is named, with what to do; what is well is left alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from busbar import tables
 from busbar.chain import Call
 from busbar.deployment import ROLES, connect
 from busbar.devnet import dev_signer, free_port
 from busbar.doctor import Bot, Door, examine
+from busbar.history import History, open_database
 from busbar.roles import findings, holdings, misassigned
 from tests.market import ZONE
 from tests.services.test_meters_door import running as gateway_running
 from tests.services.test_relay import running
 
 MINTER, MARKET_MAKER = ROLES["minter"], ROLES["market maker"]
+
+
+@pytest.fixture
+def index(tmp_path):
+    """Where an index may be."""
+    return f"sqlite:///{tmp_path / 'index.db'}"
 
 
 @pytest.fixture
@@ -115,6 +125,41 @@ def test_examine__door_that_nobody_keeps__names_the_bot_to_start(examined):
     found = examined(doors=[Door("meters", url, "Busbar gateway")])
     assert wrong(found) == {"meters: door": f"no Busbar gateway answers at {url} (ConnectError)"}
     assert found["meters: door"].remedy.startswith("start `busbar meters`")
+
+
+def test_examine__index_that_follows__is_well(examined, market, index):
+    History(market.chain, open_database(index)).step()
+    assert examined(database=index)["index"].told == "follows the chain"
+
+
+def test_examine__index_left_behind__says_by_how_much(examined, market, index):
+    History(market.chain, open_database(index)).step()
+    market.chain.node.request("anvil_mine", hex(21))
+    assert wrong(examined(database=index)) == {"index": "21 blocks behind the chain"}
+
+
+def test_examine__no_index__names_the_file_and_makes_none(examined, index):
+    assert wrong(examined(database=index)) == {"index": f"{index.removeprefix('sqlite:///')} is missing"}
+    assert not Path(index.removeprefix("sqlite:///")).exists()
+
+
+def test_examine__index_of_nothing__says_so(examined, index):
+    open_database(index)
+    assert wrong(examined(database=index)) == {"index": "nothing is indexed yet"}
+
+
+def test_examine__index_of_another_market__says_so(examined, market, index):
+    engine = open_database(index)
+    History(market.chain, engine).step()
+    with engine.begin() as connection:
+        connection.execute(update(tables.market).values(genesis=tables.market.c.genesis + 1))
+    assert wrong(examined(database=index)) == {"index": "the database holds another market"}
+
+
+def test_examine__database_that_is_none__says_so(examined, tmp_path):
+    (tmp_path / "index.db").write_text("no database", encoding="utf-8")
+    told = wrong(examined(database=f"sqlite:///{tmp_path / 'index.db'}"))
+    assert told == {"index": "the database does not answer: (sqlite3.DatabaseError) file is not a database"}
 
 
 def test_examine__zone_that_was_never_opened__says_so(examined):

@@ -9,7 +9,7 @@ from busbar import permits
 from busbar.api.context import Settings
 from busbar.chain import Call, withdraw_for_call
 from busbar.devnet import dev_signer
-from busbar.errands import PermitNonceError, SignedMessage, token_domain
+from busbar.errands import MOST, PermitNonceError, SignedMessage, token_domain
 from busbar.history import open_database
 from busbar.outbox import Outbox, State
 from busbar.permits import Permit
@@ -329,3 +329,56 @@ def test_take__contract_that_did_not_opt_in__is_refused(market, actors, box, int
     (refusal,) = intake.take([SignedMessage(message, b"any bytes")])
     assert type(refusal).__name__ == "NotDoableError"
     assert type(refusal) is not NotEnterableError
+
+
+# ---- wallets that answer a transaction otherwise than a simulation
+
+TWO_FACED = "0x3a15631626ba7e60e01b0260005260206000f3"
+"""Code of a wallet: it signed everything if gas is free, as in a simulation, and nothing if gas has a price."""
+
+
+@pytest.fixture
+def priced(market):
+    """A chain on which gas has a price from the next block on."""
+    node = market.devnet.node
+
+    def price(wei):
+        node.request("anvil_setBalance", dev_signer(RELAY).address, hex(10**20))
+        node.request("anvil_setNextBlockBaseFeePerGas", hex(wei))
+        market.devnet.mine()
+
+    yield lambda: price(10**9)
+    price(0)
+
+
+def two_faced(market, *participants):
+    for participant in participants:
+        market.devnet.node.request("anvil_setBalance", participant.address, hex(10**18))
+        market.chain.send(participant, Call("Trading", "setContractWallet", (True,)))
+        market.devnet.node.request("anvil_setCode", participant.address, TWO_FACED)
+
+
+def test_step__wallet_says_yes_to_simulations_alone__is_paid_for_twice_and_refused(
+    market, actors, box, intake, steps, priced
+):
+    two_faced(market, actors.other_consumer)
+    (key,) = intake.take([SignedMessage(CancelUpTo(actors.other_consumer.address, 5), b"any")])
+    priced()
+    paid = [outcome.gas_used for _ in range(4) for outcome in steps.step()]
+    assert len(paid) == 2
+    assert box.find(key).state is State.REFUSED
+    assert market.account(actors.other_consumer).nonce == 0
+
+
+def test_step__as_many_such_wallets_as_a_pass_takes__an_honest_errand_comes_second(
+    market, actors, box, intake, steps, priced
+):
+    crowd = [dev_signer(400 + i) for i in range(MOST)]
+    market.register(*crowd)
+    two_faced(market, *crowd)
+    intake.take([SignedMessage(CancelUpTo(one.address, 5), b"any") for one in crowd])
+    (honest,) = intake.take([withdrawal(market, actors.consumer)])
+    priced()
+    steps.step()
+    steps.step()
+    assert box.find(honest).state is State.DONE

@@ -127,6 +127,18 @@ def key_of(meter_id):
     return dev_meter_key(sum(meter_id.encode()) * 31 % 977)
 
 
+def test_step__growth_of_a_replaced_meter_is_parked__is_taken_back_where_it_was_booked(market, sqlite):
+    shop = market.meter("shop", market.actors.consumer, kind=2, import_w=1_000)
+    market.to_epoch(DAY_OF_TRADE_EPOCH)
+    market.replace_meter(shop, key_of("other"), (shop.import_wh + 9_000_000, shop.export_wh), (0, 0))
+    History(market.chain, sqlite).step()
+    j = tables.journal
+    with sqlite.connect() as connection:
+        rows = connection.execute(select(j.c.interval_end, j.c.kind, j.c.import_wh).where(j.c.import_wh != 0)).all()
+    (end, *_), _ = rows
+    assert rows == [(end, "metered", 9_000_000), (end, "parked", -9_000_000)]
+
+
 def test_step__a_day_of_trade__agrees_with_the_chain(market, engine):
     trade(market)
     history = History(market.chain, engine)
@@ -199,6 +211,28 @@ def test_step__standing_orders__agree_with_the_chain_at_every_step(market, engin
     History.forget(engine)
     History(market.chain, engine).step()
     assert contents(engine) == followed
+
+
+def test_holdings__of_one_account__are_what_they_are_among_all(market, sqlite):
+    history, actors = History(market.chain, sqlite), market.actors
+    market.give_energy(actors.producer, 3_000)
+    market.enter(actors.consumer, replace(bid(300, 1_000), life=5))
+    market.next_epoch()
+    market.clear()
+    # One rests; an epoch with a trade between the others is over and not cleared.
+    market.enter(actors.producer, ask(290, 2_000))
+    market.enter(actors.other_consumer, bid(310, 700))
+    market.next_epoch()
+    market.devnet.mine()
+    history.step()
+    assert verify(market.chain, sqlite) == (market.chain.head().number, [])
+    with sqlite.connect() as connection:
+        head = head_of(connection)
+        everybody = holdings(connection, head)
+        alone = {who: holdings(connection, head, [who])[who] for who in everybody}
+    assert alone == everybody
+    assert everybody[actors.consumer.address].money_escrow_units > 0
+    assert everybody[actors.producer.address].energy_escrow_uwh == 0
 
 
 def test_step__rolled_and_reorganised_away__rests_again(market, sqlite):

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from busbar.chain import Call
+from busbar import errors
+from busbar.chain import ROLL_GAS, TRANSACTION_GAS_CAP, Call, Head, readings_in
 from busbar.intake import AHEAD_S, KEEP_S, MAX_REGISTER_WH, Intake
-from busbar.meters import Gateway
+from busbar.meters import BATCH_GAS, TOGETHER, Gateway, share, together
 from busbar.meters_api import MOST_BYTES
 from busbar.outbox import Outbox, State
-from busbar.readings import meter_id_bytes
+from busbar.readings import KeyType, Reading, SignedReading, meter_id_bytes
 from tests import processes
 from tests.market import P256, SECP256K1
 from tests.operators import METERS, PATIENCE_S
@@ -392,6 +393,64 @@ def test_step__many_meters_at_one_time__go_together_in_one_block(market, actors,
     outcomes = Gateway(market.chain, actors.minter, outbox=intake.outbox).step()
     assert [outcome.ok for outcome in outcomes] == [True] * 3
     assert len({outcome.block for outcome in outcomes}) == 1
+
+
+def test_step__more_comes_in_while_a_block_is_filled__goes_with_what_is_left(market, actors, intake, monkeypatch):
+    monkeypatch.setattr("busbar.meters.BATCH", 2)
+    monkeypatch.setattr("busbar.meters.TOGETHER", 1)
+    first, second, third, late = (assigned(market, f"m-{i}", actors.producer) for i in range(4))
+    intake.take([meter.read(export_wh=10, at=now(market)) for meter in (first, second, third)])
+    gateway = Gateway(market.chain, actors.minter, outbox=intake.outbox)
+    send_many = market.chain.send_many
+
+    def while_it_is_mined(batch, nonces=None):
+        outcomes = send_many(batch, nonces)
+        intake.take([late.read(export_wh=10, at=now(market))])
+        return outcomes
+
+    monkeypatch.setattr(market.chain, "send_many", while_it_is_mined)
+    assert [len(readings_in(sent)) for sent in inputs(market, gateway.step())] == [2, 2]
+
+
+def test_step__first_of_two_blocks_fails__leaves_the_rest_to_the_next_pass(market, actors, intake, monkeypatch):
+    monkeypatch.setattr("busbar.meters.BATCH", 1)
+    monkeypatch.setattr("busbar.meters.TOGETHER", 1)
+    intake.take([assigned(market, f"m-{i}", actors.producer).read(export_wh=10, at=now(market)) for i in range(3)])
+    (outcome,) = Gateway(market.chain, actors.outsider, outbox=intake.outbox).step()
+    assert isinstance(outcome.error, errors.AccessManagedUnauthorized)
+    assert [o.ok for o in Gateway(market.chain, actors.minter, outbox=intake.outbox).step()] == [True] * 3
+
+
+def inputs(market, outcomes):
+    """What the transactions were called with."""
+    found = [market.chain.node.request("eth_getTransactionByHash", outcome.tx_hash) for outcome in outcomes]
+    return [bytes.fromhex(transaction["input"][2:]) for transaction in found]
+
+
+def of_one_meter(count, key_type=KeyType.SECP256K1, name="m"):
+    key = bytes(64) if key_type is KeyType.P256 else b""
+    return [SignedReading(Reading(f"{name}-{n}", 900, 0, 0), bytes(32), bytes(32), key) for n in range(count)]
+
+
+@pytest.mark.parametrize("gas_limit", [8_000_000, 30_000_000, 60_000_000, 10**15])
+def test_share__nine_of_them__fill_a_block_with_the_last_ones_limit(gas_limit):
+    most = share(Head(1, 1, "0x", 0, gas_limit))
+    limit = most * 5 // 4 + ROLL_GAS
+    assert limit <= TRANSACTION_GAS_CAP
+    assert (TOGETHER - 1) * most + limit <= gas_limit
+    assert limit >= TRANSACTION_GAS_CAP - 2 or TOGETHER * most + limit > gas_limit
+
+
+@pytest.mark.parametrize("most_gas", [0, 100_000, 1_000_000, 3_000_000])
+def test_together__whatever_they_need__each_batch_fits_and_nothing_is_lost(most_gas):
+    due = of_one_meter(700) + of_one_meter(700, KeyType.P256, "p")
+    needed = {False: 30_000, True: 35_600}
+    groups = together(due, lambda signed: needed[bool(signed.public_key)], most_gas)
+    batches = [batch for group in groups for batch in group]
+    assert [signed for batch in batches for signed in batch] == due
+    gas = [BATCH_GAS + sum(needed[bool(signed.public_key)] for signed in batch) for batch in batches]
+    assert all(of <= most_gas or len(batch) == 1 for of, batch in zip(gas, batches, strict=True))
+    assert all(len(group) == TOGETHER for group in groups[:-1])
 
 
 def test_step__what_it_expects_is_far_too_little__expects_more_until_it_fits(market, actors, intake, roof):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -144,7 +145,7 @@ def test_statement__in_every_format__is_written_and_audited(market, command, tmp
     wrong = made.model_copy(update={"total_uthb": made.total_uthb - 1})
     (tmp_path / "march.json").write_text(wrong.model_dump_json(), "utf-8")
     status, _, err = command(*words, chain=False)
-    assert (status, f"account {consumer}: statement 2026-03: sum of its lines in micro-THB" in err) == (1, True)
+    assert (status, f"account {consumer}: statement 2026-03: total in micro-THB" in err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +181,7 @@ def test_api__as_a_process__serves_and_stops(market, command, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     paths = [json.loads(line)["path"] for line in said.splitlines() if "answered" in line]
+    assert process.returncode == 0
     assert paths == ["/api/v1/status", f"/api/v1/energy/bundles/0x{'0' * 72}"]
 
 
@@ -306,3 +308,98 @@ def test_reset__of_another_chain_id__is_refused(market, command, scrapped, monke
     words = ("reset", "--url", market.devnet.url, "--yes")
     status, _, err = command(*words, chain=False, database=True)
     assert (status, "serves chain 31337" in err, scrapped) == (1, True, [])
+
+
+# ------------------------------------------------------------------------------ slips of the pen
+
+HUGE = 10**90
+NOBODY = "0xe77478d9e136d3643cfc6fef578abf63f9ab91b1"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("cancel", HUGE), "OrderNotOpen: "),
+        (("cancel", 5), "NotOrderOwner: The order is of another account (orderId = 5, "),
+        (("withdraw", "money", HUGE), "Trading.withdraw takes no such value: Value "),
+        (("withdraw", "money", 5_000_000, "--to", "nobody"), "'nobody' is no address: write 0x and 40 hex digits"),
+        (("transfer", "money", 5_000_000, NOBODY[:-1]), f"'{NOBODY[:-1]}' is no address"),
+        (("transfer", "money", 5_000_000, NOBODY.replace("e7", "E7", 1).replace("d9", "D9", 1)), "is mistyped: "),
+        (("transfer", "money", 5_000_000, f"0x{'0' * 40}"), "ZeroAddress: "),
+        (("order", "buy", 310, 500, "--until", 0), "epoch 0 is over: epoch "),
+        (("account", "--account", "dev:99999999999"), "'dev:99999999999' is no development account"),
+        (("account", "--account", "nobody"), "the keystore nobody cannot be read: No such file or directory"),
+        (("order", "buy", 310, 500, "--account", "nobody"), "the keystore nobody cannot be read: No such file"),
+    ],
+)
+def test_verbs__of_what_cannot_be__say_so_in_one_line(market, command, words, said):
+    market.next_epoch()
+    status, _, err = command(*words)
+    assert (status, err.count("\n")) == (1, 1)
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("money", 10**18, "--account", "dev:61"), "NotRegistered"),
+        (("money", 5, "--account", "dev:23"), "InexactAmount"),
+        (("energy", 10**33, "--account", "dev:23"), "ERC20InsufficientBalance"),
+    ],
+)
+def test_deposit__that_would_be_refused__approves_nothing(market, command, words, error):
+    before = market.chain.head().number
+    status, _, err = command("deposit", *words)
+    assert (status, err.split(":")[1].strip()) == (1, error)
+    assert market.chain.head().number == before
+
+
+def test_account__of_an_address__needs_no_key(market, command):
+    consumer = market.actors.consumer.address
+    status, out, _ = command("account", "--account", consumer.lower())
+    assert (status, consumer in out) == (0, True)
+
+
+def test_transfer__relayed_to_a_mistyped_address__moves_nothing(command):
+    words = ("transfer", "money", 5_000_000, "0xE77478d9", "--relayed", "--api", "http://127.0.0.1:1")
+    status, _, err = command(*words, chain=False)
+    assert (status, "is no address" in err) == (1, True)
+
+
+def test_show__of_what_is_no_server__says_so(command):
+    status, _, err = command("show", "book", "--api", "here", chain=False)
+    assert (status, err) == (1, "busbar: 'here' is no address of a server: write http://127.0.0.1:8000, say\n")
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"account": "0x"}'])
+def test_audit__of_what_is_no_statement__says_so(market, command, tmp_path, text):
+    command("export", tmp_path / "archive.jsonl")
+    (tmp_path / "bill.json").write_text(text, "utf-8")
+    words = ("audit", tmp_path / "archive.jsonl", "--statement", tmp_path / "bill.json")
+    status, _, err = command(*words, chain=False)
+    assert (status, "bill.json is no statement as `busbar statement` writes it" in err, err.count("\n")) == (1, True, 1)
+
+
+@pytest.mark.parametrize("month", ["2025-12", "2026-05"])
+def test_statement__of_a_month_outside_the_markets_time__is_refused(market, command, tmp_path, month):
+    command("index", "--once", database=True)
+    words = ("statement", market.actors.consumer.address, month, tmp_path / "x.json")
+    status, _, err = command(*words, chain=False, database=True)
+    assert (status, f"nothing of {month} is in the market's time" in err) == (1, True)
+
+
+def test_index_once__its_metrics_port_is_taken__needs_none(market, command, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("BUSBAR_INDEX__METRICS_PORT", str(taken.getsockname()[1]))
+        assert command("index", "--once", database=True)[0] == 0
+
+
+@pytest.mark.parametrize(("setting", "what"), [("PORT", "requests"), ("METRICS_PORT", "metrics")])
+def test_api__its_port_is_taken__names_it(market, command, monkeypatch, setting, what):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("BUSBAR_API__PORT", "0")
+        monkeypatch.setenv(f"BUSBAR_API__{setting}", str(port))
+        status, _, err = command("api", database=True)
+    told = f"{what} cannot be taken at 127.0.0.1, port {port} (Address already in use): stop who listens there"
+    assert (status, told in err) == (1, True)

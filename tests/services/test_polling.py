@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import socket
+import threading
 from contextlib import suppress
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from busbar import door
+from busbar import door, metrics
 from busbar.devnet import Devnet, free_port
 from busbar.headend import Readings, create_app
 from busbar.intake import AHEAD_S, Intake
@@ -239,6 +242,100 @@ def test_poll__chain_stands_still__waits_with_the_page(place, market, monkeypatc
     assert place.outbox.cursor(place.url) is None
     market.devnet.mine(late.interval_end)
     assert place.poller().poll() == 1
+
+
+def test_poll__one_reading_far_ahead__is_refused_and_holds_nobody_up(place, market, monkeypatch):
+    ahead = {
+        "meterId": "NOBODY",
+        "intervalEnd": market.chain.head().timestamp + 23 * 3_600,
+        "importWh": 0,
+        "exportWh": 0,
+    }
+    forged = ahead | {"r": "0x" + "11" * 32, "vs": "0x" + "11" * 32}
+    real = place.readings.page
+
+    def page(*asked):
+        found = real(*asked)
+        return found | {"readings": [*found["readings"], forged], "count": found["count"] + 1}
+
+    monkeypatch.setattr(place.readings, "page", page)
+    assert place.poller().poll() == ALL
+    assert accepted(place) == expected(place)
+
+
+@pytest.mark.parametrize(
+    ("cursors", "readings", "told"),
+    [("ab", 1, "leads in a circle"), ("abcdefgh", 0, "empty page")],
+)
+def test_poll__pages_without_end__are_left_for_a_pause(place, market, monkeypatch, cursors, readings, told):
+    reading = place.source.keys["ROOF-1"].sign(place.source.readings["ROOF-1"][0], market.chain.meter_domain)
+    asked = []
+
+    def page(*_):
+        asked.append(1)
+        return {
+            "readings": [json.loads(reading.to_json())] * readings,
+            "count": readings,
+            "next_cursor": cursors[len(asked) % len(cursors)],
+            "more": True,
+        }
+
+    monkeypatch.setattr(place.readings, "page", page)
+    monkeypatch.setattr(place.readings, "knows", lambda _: True, raising=False)
+    with pytest.raises(HeadEndError, match=told):
+        place.poller().poll()
+
+
+def test_poll__page_comes_a_byte_at_a_time__is_left_after_the_time_of_a_page(market):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        let_go = threading.Event()
+
+        def drip():
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n")
+                while not let_go.wait(0.05):
+                    connection.sendall(b" ")
+
+        threading.Thread(target=drip, daemon=True).start()
+        head_end = HeadEnd(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=0.3)
+        poller = Poller(head_end, Intake(market.chain, Outbox(None)), pause_s=60)
+        with pytest.raises(HeadEndError, match=r"a page took longer than 0\.3 s"):
+            poller.poll()
+        let_go.set()
+        head_end.close()
+
+
+def heard(place):
+    """When the head-end was last heard of, as the metrics tell."""
+    return metrics.PAGE_READ.labels(httpx.URL(place.url).host)._value.get()
+
+
+def test_poll__page_without_readings__was_read(place, monkeypatch):
+    place.poller().poll()
+    monkeypatch.setattr("busbar.polling.time.time", lambda: 4_711)
+    assert place.poller().poll() == 0
+    assert heard(place) == 4_711
+
+
+@pytest.mark.parametrize("fault", ["error", "garbage", "slow"])
+def test_poll__no_page__leaves_the_time_of_the_last_one(place, monkeypatch, fault):
+    monkeypatch.setattr("busbar.polling.time.time", lambda: 815)
+    place.poller().poll()
+    monkeypatch.setattr("busbar.polling.time.time", lambda: 4_711)
+    place.faulty.faults = [fault]
+    with pytest.raises(HeadEndError):
+        place.poller().poll()
+    assert heard(place) == 815
+
+
+def test_start__head_end_that_never_answers__is_missed_from_then_on(place, market, monkeypatch):
+    monkeypatch.setattr("busbar.polling.time.time", lambda: 4_711)
+    poller = Poller(HeadEnd(f"http://127.0.0.1:{free_port()}", 1), Intake(market.chain, Outbox(None)), pause_s=0.01)
+    poller.start()
+    poller.stop()
+    assert heard(place) == 4_711
 
 
 def test_poll__nobody_there__is_a_fault_that_passes(market, tmp_path):

@@ -111,7 +111,11 @@ def test_relay__more_than_the_balance__is_skipped_with_the_reason(relay, market,
 
 def test_relay__several_of_an_account_out_of_order__all_enter(relay, market, actors):
     ticks = {3: 100, 1: 900, 2: 50}
-    keys = [relay.take(market.signed_orders(actors.consumer, bid(t, 100), nonce=n)) for n, t in ticks.items()]
+    # All of the next epoch: the relay has them all before it may bring one.
+    coming = (market.epoch + 1, market.epoch + 1)
+    bundles = [market.signed_orders(actors.consumer, bid(t, 100), nonce=n, epochs=coming) for n, t in ticks.items()]
+    keys = [relay.take(bundle) for bundle in bundles]
+    market.next_epoch()
     assert {relay.ended(key)["state"] for key in keys} == {"entered"}
     assert [entered.nonce for entered, _ in entries(market, actors.consumer)] == [1, 2, 3]
 
@@ -173,6 +177,33 @@ def test_post__misshapen__is_refused_with_the_field(relay, market, actors):
     for change, field in (({"nonce": "1"}, "body.message.nonce"), ({"orders": []}, "body.message.orders")):
         answer = relay.client.post("/bundles", json={"message": fields | change, "signature": "0x"})
         assert [entry["location"] for entry in answer.json()["errors"]] == [field]
+
+
+def test_post_batch__one_forged_and_one_not_expressible__each_is_answered_for_itself(relay, market, actors):
+    good, other = (market.signed_orders(who, bid(310, 500)) for who in (actors.consumer, actors.producer))
+    bundles = [
+        {"message": good.bundle.fields(), "signature": "0x" + other.signature.hex()},
+        {"message": good.bundle.fields() | {"source": 1}, "signature": "0x" + good.signature.hex()},
+        {"message": good.bundle.fields(), "signature": "0x" + good.signature.hex()},
+    ]
+    answer = relay.client.post("/bundles/batch", json={"bundles": bundles})
+    forged, unfit, taken = answer.json()["bundles"]
+    assert answer.status_code == 202
+    assert (forged["refused"]["status"], forged["refused"]["title"]) == (422, "BadSignature")
+    assert forged["refused"]["values"] == {"account": actors.consumer.address}
+    assert (unfit["refused"]["title"], unfit["taken"]) == ("InvalidMessage", None)
+    assert (taken["taken"]["state"], taken["refused"]) == ("accepted", None)
+    assert relay.ended(taken["taken"]["id"])["state"] == "entered"
+
+
+def test_post_batch__more_than_the_rate__the_rest_is_429(market, actors, tmp_path):
+    with running(market, tmp_path, rate="2/hour") as relay:
+        signed = [market.signed_orders(actors.consumer, bid(310, 500), nonce=nonce) for nonce in range(3)]
+        bundles = [{"message": one.bundle.fields(), "signature": "0x" + one.signature.hex()} for one in signed]
+        answers = relay.client.post("/bundles/batch", json={"bundles": bundles}).json()["bundles"]
+        assert [answer["refused"] and answer["refused"]["status"] for answer in answers] == [None, None, 429]
+        alone = relay.post(market.signed_orders(actors.consumer, bid(310, 500), nonce=3))
+        assert (alone.status_code, alone.json()["title"]) == (429, answers[2]["refused"]["title"])
 
 
 def test_post__more_than_the_rate__is_refused_and_others_are_not(market, actors, tmp_path):
@@ -278,11 +309,37 @@ def test_step__what_it_expects_is_far_too_little__expects_more_until_it_fits(
     monkeypatch.setattr("busbar.relay.ROLL_GAS", 0)
     intake.take([market.signed_orders(who, bid(300, 100)) for who in actors.participants])
     steps._scale = 0.1
-    outcomes = [steps.step()[0] for _ in range(2)]
-    assert [outcome.tx_hash for outcome in outcomes] == [None, None]
-    while states(box) != {"done": len(actors.participants)}:
-        outcomes += steps.step()
-        assert len(outcomes) < 10
+    (too_little,) = steps.step()
+    assert too_little.tx_hash is None
+    # What nobody has measured is enough.
+    steps.step()
+    assert states(box) == {"done": len(actors.participants)}
+
+
+def unaffordable(market, participant, nonce):
+    """Signed and valid, and as many orders as fit, but nobody can pay for them."""
+    return market.signed_orders(participant, *[bid(1_000, 10_000_000)] * 100, nonce=nonce)
+
+
+def hundred(market, participant):
+    return market.signed_orders(participant, *[bid(1 + 10 * i, 100) for i in range(100)])
+
+
+def test_step__bundles_that_were_skipped__teach_nothing_about_those_that_enter(market, actors, box, intake, steps):
+    intake.take([unaffordable(market, actors.other_consumer, nonce) for nonce in range(3)])
+    steps.step()
+    intake.take([hundred(market, actors.consumer)])
+    steps.step()
+    assert states(box) == {"refused": 3, "done": 1}
+
+
+def test_step__worthless_bundles_in_every_pass__hold_no_honest_one_up(market, actors, box, intake, steps):
+    for number in range(3):
+        intake.take([unaffordable(market, actors.other_consumer, 2 * number + i) for i in range(2)])
+        steps.step()
+    intake.take([unaffordable(market, actors.other_consumer, 9), hundred(market, actors.consumer)])
+    steps.step()
+    assert market.account(actors.consumer).order_count == 100
 
 
 def test_step__another_order_used_the_nonce__is_skipped(market, actors, box, intake, steps):

@@ -52,7 +52,7 @@ def mine(url, actors):
 @pytest.fixture
 def command(market, tmp_path, url, monkeypatch, capsys):
     """Runs a command of a participant who knows the API and no node: exit status and both outputs."""
-    monkeypatch.setenv("BUSBAR_API", url)
+    monkeypatch.setenv("BUSBAR_API_URL", url)
 
     def run(*words):
         monkeypatch.setattr(
@@ -163,7 +163,7 @@ def test_order__skipped__is_one_line_and_fails(command):
 
 
 def test_order__without_a_server__says_to_start_one(command, monkeypatch):
-    monkeypatch.setenv("BUSBAR_API", "http://127.0.0.1:1")
+    monkeypatch.setenv("BUSBAR_API_URL", "http://127.0.0.1:1")
     status, _, err = command("order", "buy", 310, 500, *CONSUMER)
     assert (status, err.count("\n"), "busbar api" in err) == (1, 1, True)
 

@@ -18,6 +18,7 @@ from busbar.chain import Call, NodeRefusedError, NotMinedError
 from busbar.devnet import Devnet, free_port
 from busbar.errors import BusbarError
 from busbar.heads import NewBlocks
+from busbar.tools import PortUnusableError
 from busbar.watch import Watch
 from tests.market import ZONE
 
@@ -140,7 +141,7 @@ def test_serve__port_in_use__fails(served):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(PortUnusableError, match="in use"):
             metrics.serve("127.0.0.1", taken.getsockname()[1], metrics.Pulse())
 
 

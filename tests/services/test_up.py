@@ -189,6 +189,54 @@ def test_up__relay_beside_the_keeper__is_brought_back_with_what_it_took_on(marke
         market.devnet.node.request("anvil_dropAllTransactions")
 
 
+def test_up__index_and_api_beside_the_relay__are_brought_back_and_know_each_other(market, actors, tmp_path):
+    record, port, metrics_port = tmp_path / "record.json", free_port(), free_port()
+    database = f"sqlite:///{tmp_path / 'index.db'}"
+    market.record.save(record)
+    (tmp_path / "busbar.toml").write_text(
+        f'url = "{market.devnet.url}"\nrecord = "{record}"\ndatabase = "{database}"\npause_s = 0.1\n'
+        f'[up]\nrun = ["relay", "index", "api"]\nrestart_s = 0.1\n[relay]\nport = {free_port()}\n'
+        f'[api]\nport = {port}\nmetrics_port = {metrics_port}\n[log]\nfile = "{tmp_path / "log"}"\n',
+        encoding="utf-8",
+    )
+    busbar = str(Path(sys.executable).with_name("busbar"))
+    up = subprocess.Popen([busbar, "up"], cwd=tmp_path)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=PATIENCE_S) as http:
+            until(lambda: follows(http, market))
+            for name in ("index", "api"):
+                children = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()
+                (pid,) = [pid for pid in children if name in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+                os.kill(int(pid), signal.SIGKILL)
+                until(lambda pid=pid: not alive(pid))
+                market.devnet.mine()
+                until(lambda: follows(http, market))
+            signed = market.signed_orders(actors.consumer, bid(300, 100))
+            body = {"message": signed.bundle.fields(), "signature": "0x" + signed.signature.hex()}
+            assert http.post("/energy/orders", json=body).status_code == 202
+        with httpx.Client(base_url=f"http://127.0.0.1:{metrics_port}", trust_env=False) as http:
+            assert (http.get("/readyz").text, http.get("/healthz").status_code) == ("ready\n", 200)
+            assert 'busbar_http_requests_total{status="202"} 1.0' in http.get("/metrics").text
+        told = subprocess.run([busbar, "doctor"], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+        assert f"ok     api: door: Busbar answers at http://127.0.0.1:{port}/api/v1" in told
+        assert "ok     index: follows the chain" in told
+        up.terminate()
+        assert up.wait(PATIENCE_S) == 0
+    finally:
+        up.kill()
+        up.wait()
+        market.devnet.node.request("anvil_dropAllTransactions")
+
+
+def follows(http, market):
+    """Whether the API answers at the newest block, with a relay that works."""
+    try:
+        told = http.get("/status").json()
+    except httpx.HTTPError:
+        return False
+    return told.get("block") == market.chain.head().number and told["relay"]["state"] == "working"
+
+
 def answers(http):
     """Whether the relay answers, and its last pass came to its end."""
     try:

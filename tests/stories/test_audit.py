@@ -8,7 +8,7 @@ import pytest
 from busbar import audit, tools
 from busbar.archive import Archive, ArchiveError, collect
 from busbar.chain import Call
-from busbar.history import open_database
+from busbar.history import History, open_database
 from busbar.readings import meter_id_bytes
 from busbar.statements import Month, Statement, Tariffs, make
 from tests.market import ENERGY, ask, bid
@@ -189,14 +189,110 @@ def test_load__cut_off__says_so(lines, audited):
 
 
 def test_bills__statements_from_the_database__are_what_the_books_say(archive, ledger, statements):
-    assert list(audit.bills(archive, ledger, statements, TARIFFS)) == []
+    assert list(audit.bills(archive, ledger, statements, TARIFFS.path, TARIFFS.plan)) == []
 
 
-def test_bills__an_amount_altered__is_named(archive, ledger, statements):
-    wrong = statements[0].model_copy(update={"total_uthb": statements[0].total_uthb + 1})
-    told = list(audit.bills(archive, ledger, [wrong], TARIFFS))
+FIGURES = (
+    *("chain_id", "block", "vat_percent", "import_wh", "export_wh", "self_supplied_wh", "grid_import_wh"),
+    *("bought_uwh", "sold_uwh", "total_uthb", "baseline_uthb", "saving_uthb"),
+)
+ENTRIES = {
+    "lines": ("quantity_wh", "price_uthb_per_kwh", "amount_uthb"),
+    "trades": ("epoch", "start", "order_id", "limit_tick", "price2", "energy_uwh", "money_wei"),
+    "readings": ("interval_end", "import_wh", "export_wh", "grid_import_wh"),
+    "movements": ("time", "energy_uwh", "money_wei"),
+}
+
+
+def reckoned(archive, ledger, statement):
+    """What is found in a statement, the first first."""
+    return sorted(audit.bills(archive, ledger, [statement], TARIFFS.path, TARIFFS.plan))
+
+
+@pytest.mark.parametrize("field", FIGURES)
+def test_bills__a_figure_altered__is_named(archive, ledger, statements, field):
+    wrong = statements[0].model_copy(update={field: getattr(statements[0], field) + 1})
+    told = reckoned(archive, ledger, wrong)
     assert {f.account for f in told} == {wrong.account}
-    assert told[0].what == "statement 2026-03: total in micro-THB"
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(("part", "field"), [(part, field) for part, fields in ENTRIES.items() for field in fields])
+def test_bills__a_figure_of_an_entry_altered__is_named(archive, ledger, statements, part, field):
+    statement = next(one for one in statements if getattr(one, part))
+    first, *others = getattr(statement, part)
+    altered = first.model_copy(update={field: getattr(first, field) + 1})
+    told = reckoned(archive, ledger, statement.model_copy(update={part: [altered, *others]}))
+    assert {f.account for f in told} == {statement.account}
+    what = "grid import of each interval" if field == "grid_import_wh" else f"{part.removesuffix('s')} 1"
+    assert told[0].what.startswith(f"statement 2026-03: {what}")
+
+
+@pytest.mark.parametrize("part", ENTRIES)
+def test_bills__an_entry_left_out__is_named(archive, ledger, statements, part):
+    statement = next(one for one in statements if getattr(one, part))
+    told = reckoned(archive, ledger, statement.model_copy(update={part: getattr(statement, part)[:-1]}))
+    assert f"{part.removesuffix('s')} {len(getattr(statement, part))}" in {f.what.partition(": ")[2] for f in told}
+
+
+@pytest.mark.parametrize(("part", "field"), [("trades", "order_tx"), ("trades", "clear_tx"), ("readings", "tx_hash")])
+def test_bills__a_transaction_altered__is_named(archive, ledger, statements, part, field):
+    statement = next(one for one in statements if getattr(one, part))
+    first, *others = getattr(statement, part)
+    altered = first.model_copy(update={field: "0x" + 64 * "0"})
+    assert reckoned(archive, ledger, statement.model_copy(update={part: [altered, *others]}))
+
+
+@pytest.mark.parametrize("update", [{"provisional": False}, {"block_hash": "0x" + 64 * "0"}, {"plan": "tou-1.3"}])
+def test_bills__another_block_or_plan_claimed__is_named(archive, ledger, statements, update):
+    assert reckoned(archive, ledger, statements[0].model_copy(update=update))
+
+
+def test_bills__a_difference_in_a_trade__is_told_with_the_trades_epoch(archive, ledger, statements):
+    statement = next(one for one in statements if one.trades)
+    first, *others = statement.trades
+    altered = first.model_copy(update={"money_wei": first.money_wei + 1})
+    told = reckoned(archive, ledger, statement.model_copy(update={"trades": [altered, *others]}))
+    assert [(f.epoch, f.account) for f in told] == [(first.epoch, statement.account)]
+
+
+def test_bills__provisional_and_the_market_went_on__is_compared_at_its_own_block(market):
+    trade_by_signature(market)
+    engine, consumer = open_database("sqlite://"), market.actors.consumer
+    History(market.chain, engine).step()
+    with engine.connect() as connection:
+        made = make(connection, consumer.address, Month(2026, 3), TARIFFS)
+    market.enter(consumer, bid(300, 200))
+    market.next_epoch()
+    market.clear()
+    archive = collect(market.chain)
+    assert made.block < archive.head.number
+    ledger = audit.run(archive).ledger
+    assert reckoned(archive, ledger, made) == []
+    wrong = made.model_copy(update={"baseline_uthb": made.baseline_uthb + 1})
+    assert [f.what for f in reckoned(archive, ledger, wrong)] == [
+        "statement 2026-03: cost without the market in micro-THB"
+    ]
+
+
+def test_bills__provisional_of_a_later_block__says_so(archive, ledger, statements):
+    later = statements[0].model_copy(update={"provisional": True, "block": archive.head.number + 1})
+    assert [f.what for f in reckoned(archive, ledger, later)] == ["block of a provisional statement"]
+
+
+@pytest.mark.parametrize("plan", ["residential-1.2", "tou-1.3"])
+def test_bills__parked_growth_late_readings_and_wallets__are_what_the_books_say(market, plan):
+    trade_by_signature(market)
+    archive, engine = collect(market.chain), open_database("sqlite://")
+    History(market.chain, engine).step()
+    tariffs = Tariffs(TARIFFS.path, plan)
+    with engine.connect() as connection:
+        made = [
+            make(connection, who.address, Month(2026, 3), tariffs)
+            for who in (market.actors.producer, market.actors.consumer)
+        ]
+    assert {m.kind for one in made for m in one.movements} >= {"deposited", "withdrawn"}
+    assert list(audit.bills(archive, audit.run(archive).ledger, made, TARIFFS.path, plan)) == []
 
 
 def test_bills__the_replays_own_bill__is_the_statement_less_service_and_vat(statements, street_day):

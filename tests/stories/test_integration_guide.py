@@ -58,7 +58,7 @@ def test_guide__its_python_examples__work(url, market, tmp_path):
     # What the relay sends gets a block at once.
     market.devnet.node.request("evm_setAutomine", True)
     found = examples("python")
-    assert len(found) == 5
+    assert len(found) == 6
     script = "\n".join(text for _, text in found).replace(DEFAULT, url)
     command = [sys.executable, "-c", script]
     result = subprocess.run(
@@ -68,6 +68,7 @@ def test_guide__its_python_examples__work(url, market, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "included" in result.stdout
     assert "202 /api/v1/energy/bundles/0x" in result.stdout
+    assert "'follow': '/api/v1/energy/bundles/0x" in result.stdout
     assert "\ndone\nskipped: InsufficientFree: " in result.stdout
     assert "สมชาย ใจดี" in result.stdout
 

@@ -24,6 +24,14 @@ export function axis(paint: Paint, more: uPlot.Axis = {}): uPlot.Axis {
   };
 }
 
+/** A range of time from the first point on, to the end of what the last one stands for: one point is enough. */
+export function span(seconds: number): uPlot.Range.Function {
+  return (chart, first, last) => {
+    const times = chart.data[0];
+    return [times[0] ?? first, (times.at(-1) ?? last) + seconds];
+  };
+}
+
 /** Draws steps: `align` 1 from each point on, -1 up to it. */
 export function stepped(align: 1 | -1): uPlot.Series.PathBuilder {
   const make = uPlot.paths.stepped;

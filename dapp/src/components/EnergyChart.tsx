@@ -4,12 +4,12 @@ import { useMemo } from "react";
 import type { AlignedData } from "uplot";
 import { useWords } from "../i18n";
 import { clock } from "../units";
-import { axis, bars, type Build, Chart, Legend } from "./Chart";
+import { axis, bars, type Build, Chart, Legend, span } from "./Chart";
 
 /** A stretch of time: energies in kWh. */
 export type Stretch = { start: number; fedIn: number; used: number; covered?: number };
 
-export function EnergyChart({ stretches, label }: { stretches: Stretch[]; label: string }) {
+export function EnergyChart({ stretches, spanS, label }: { stretches: Stretch[]; spanS: number; label: string }) {
   const { t, language } = useWords();
   const covers = stretches.some(({ covered }) => covered !== undefined);
   const data: AlignedData = useMemo(
@@ -23,7 +23,10 @@ export function EnergyChart({ stretches, label }: { stretches: Stretch[]; label:
   );
   const build: Build = useMemo(
     () => (paint) => ({
-      scales: { y: { range: (_, low, high) => [Math.min(low, -0.1) * 1.1, Math.max(high, 0.1) * 1.1] } },
+      scales: {
+        x: { range: span(spanS) },
+        y: { range: (_, low, high) => [Math.min(low, -0.1) * 1.1, Math.max(high, 0.1) * 1.1] },
+      },
       axes: [
         axis(paint, { size: 30, space: 64, values: (_, splits) => splits.map((at) => clock(at, language)) }),
         axis(paint, {
@@ -45,7 +48,7 @@ export function EnergyChart({ stretches, label }: { stretches: Stretch[]; label:
         { fill: paint("demand"), width: 0, points: { show: false }, paths: bars() },
       ],
     }),
-    [language, t],
+    [language, spanS, t],
   );
   return (
     <>

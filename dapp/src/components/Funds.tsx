@@ -3,11 +3,13 @@
 import { Button, Group, Modal, SegmentedControl, Stack, TextInput } from "@mantine/core";
 import { useState } from "react";
 import type { Holding } from "../chain";
-import { type Asset, deposit, type Permit, signPermit, unitWei, withdraw } from "../flows/funds";
+import { followErrand, handDeposit, handWithdrawal, signWithdrawal } from "../flows/errands";
+import { type Asset, deposit, type SignedPermit, signPermit, unitWei, withdraw } from "../flows/funds";
 import { useWords } from "../i18n";
 import { useMarket } from "../market";
 import { baht, decimal, kwh, parseDecimal } from "../units";
-import { type Intent, Interrupted, Steps } from "./Steps";
+import { stepsOf, useRelay } from "./relayed";
+import { type Intent, Interrupted, type Step, Steps } from "./Steps";
 
 const PLACES = 6;
 const WEI_PER_WH = 10n ** 15n;
@@ -47,6 +49,7 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
   const { direction, holding, go } = props;
   const { t, language } = useWords();
   const market = useMarket();
+  const relay = useRelay();
   const [asset, setAsset] = useState<Asset>("money");
   const [text, setText] = useState("");
   const unit = unitWei(market, asset);
@@ -62,56 +65,68 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
   const amountWei = text === all && text !== "" ? mostWei - (mostWei % unit) : typedWei;
   const fault = text === "" ? null : !amountWei ? t.funds.badAmount : amountWei > mostWei ? t.funds.tooMuch : null;
 
-  const start = (wei: bigint) => {
+  const takeOut = (wei: bigint): Intent => {
     const amount = say(wei);
-    if (direction === "withdraw") {
-      go({
-        title: t.funds.withdrawTitle,
-        done: t.funds.withdrawn(amount),
-        steps: [
-          {
-            title: t.funds.take(amount),
-            fee: true,
-            act: async () => {
-              await withdraw(market, asset, wei);
-              return undefined;
-            },
+    const title = t.funds.take(amount);
+    return {
+      title: t.funds.withdrawTitle,
+      done: t.funds.withdrawn(amount),
+      steps: stepsOf(relay, t, {
+        title,
+        details: [],
+        sign: () => signWithdrawal(market, asset, wei),
+        hand: (signed) => handWithdrawal(market, signed),
+        follow: (errand) => followErrand(market, errand),
+        direct: () => ({
+          title,
+          fee: true,
+          act: async () => {
+            await withdraw(market, asset, wei);
+            return undefined;
           },
-        ],
-      });
-      return;
-    }
-    const bring = (permit: Permit) => ({
+        }),
+      }),
+    };
+  };
+  const bringIn = (wei: bigint): Intent => {
+    const amount = say(wei);
+    const title = t.funds.permit(amount);
+    const bring = (permit: SignedPermit): Step => ({
       title: t.funds.bring(amount),
       fee: true,
       act: async () => {
-        await deposit(market, asset, wei, permit);
+        await deposit(market, asset, permit);
         return undefined;
       },
     });
-    go({
+    const both: Step = {
+      title,
+      details: [t.funds.twoSteps],
+      fee: true,
+      act: async (tell) => {
+        const permit = await signPermit(market, asset, wei);
+        // One step for the participant: the transaction follows at once, and can be repeated if it is declined.
+        tell(t.flow.sending);
+        const then = bring(permit);
+        try {
+          return await then.act(tell);
+        } catch (problem) {
+          throw new Interrupted(problem, [then]);
+        }
+      },
+    };
+    return {
       title: t.funds.depositTitle,
       done: t.funds.deposited(amount),
-      steps: [
-        {
-          title: t.funds.permit(amount),
-          details: [t.funds.twoSteps],
-          fee: false,
-          act: async (tell) => {
-            const permit = await signPermit(market, asset, wei);
-            // One step for the participant: the transaction follows at once, and can be repeated if it is declined.
-            tell(t.flow.sending);
-            const then = bring(permit);
-            try {
-              await then.act();
-              return undefined;
-            } catch (problem) {
-              throw new Interrupted(problem, [then]);
-            }
-          },
-        },
-      ],
-    });
+      steps: stepsOf(relay, t, {
+        title,
+        details: [t.funds.oneStep],
+        sign: () => signPermit(market, asset, wei),
+        hand: (permit) => handDeposit(market, asset, permit),
+        follow: (errand) => followErrand(market, errand),
+        direct: (permit) => (permit === null ? both : bring(permit)),
+      }),
+    };
   };
 
   return (
@@ -147,7 +162,10 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
           {t.funds.all}
         </Button>
       </Group>
-      <Button disabled={!amountWei || fault !== null} onClick={() => amountWei && start(amountWei)}>
+      <Button
+        disabled={!amountWei || fault !== null}
+        onClick={() => amountWei && go(direction === "withdraw" ? takeOut(amountWei) : bringIn(amountWei))}
+      >
         {direction === "deposit" ? t.funds.deposit : t.funds.withdraw}
       </Button>
     </Stack>

@@ -2,13 +2,15 @@
 
 import { Badge, Button } from "@mantine/core";
 import { useState } from "react";
-import type { OpenOrder } from "../chain";
+import { type OpenOrder, orderPlace } from "../chain";
 import { useAccount, useOpenOrders, usePastOrders } from "../data";
+import { followErrand, handCancel, signCancel } from "../flows/errands";
 import { cancelOrder } from "../flows/placeOrder";
 import { useWords } from "../i18n";
-import { useMarket } from "../market";
-import { clock, kwh, kwhOfUwh, price } from "../units";
+import { startOf, useEpoch, useMarket } from "../market";
+import { clock, kwh, kwhOfUwh, moment, price } from "../units";
 import { Card, Loaded } from "./bits";
+import { stepsOf, useRelay } from "./relayed";
 import { type Intent, Steps } from "./Steps";
 
 export function OpenOrders() {
@@ -17,31 +19,40 @@ export function OpenOrders() {
   const account = useAccount();
   const open = useOpenOrders(account);
   const past = usePastOrders(account);
+  const relay = useRelay();
+  const epoch = useEpoch();
   const [intent, setIntent] = useState<Intent | null>(null);
   if (!account) return null;
-  const { tickWei, genesis, epochSeconds } = market.deployment;
+  const { tickWei } = market.deployment;
   const say = ({ side, quantityWh, tick }: OpenOrder) =>
     (side === "buy" ? t.ticket.confirmBuy : t.ticket.confirmSell)(
       kwh(quantityWh, language),
       price(2 * tick, tickWei, language),
     );
-  const cancel = (order: OpenOrder) =>
+  const until = (order: OpenOrder) => moment(startOf(order.untilEpoch + 1, market.deployment), language);
+  const cancel = (order: OpenOrder) => {
+    const title = say(order);
     setIntent({
       title: t.orders.cancelConfirm,
       done: t.orders.cancelled,
-      steps: [
-        {
-          title: say(order),
+      steps: stepsOf(relay, t, {
+        title,
+        details: [t.orders.cancelHow],
+        sign: () => signCancel(market, order),
+        hand: (signed) => handCancel(market, signed),
+        follow: (errand) => followErrand(market, errand),
+        direct: () => ({
+          title,
           details: [t.orders.cancelHow],
           fee: true,
-          act: async (tell) => {
-            tell(t.flow.signing);
+          act: async () => {
             await cancelOrder(market, order.id);
             return undefined;
           },
-        },
-      ],
+        }),
+      }),
     });
+  };
   const ended = past.data?.filter(({ status }) => status !== "open") ?? [];
   return (
     <Card title={t.orders.title}>
@@ -64,6 +75,11 @@ export function OpenOrders() {
                   <SideBadge side={order.side} />
                   <span style={{ flex: 1 }}>
                     {kwh(order.quantityWh, language)} kWh · {price(2 * order.tick, tickWei, language)}
+                    {order.untilEpoch > orderPlace(order.id).epoch && (
+                      <span className="quiet" style={{ display: "block" }}>
+                        {(epoch === orderPlace(order.id).epoch ? t.orders.stands : t.orders.rests)(until(order))}
+                      </span>
+                    )}
                   </span>
                   <Button
                     size="compact-xs"
@@ -96,7 +112,7 @@ export function OpenOrders() {
                   fontSize: "0.9rem",
                 }}
               >
-                <span className="quiet">{clock(genesis + order.epoch * epochSeconds, language)}</span>
+                <span className="quiet">{clock(startOf(order.epoch, market.deployment), language)}</span>
                 <SideBadge side={order.side} />
                 <span style={{ flex: 1 }}>
                   {order.price2

@@ -4,10 +4,13 @@ import { useMemo } from "react";
 import type { AlignedData } from "uplot";
 import { useWords } from "../i18n";
 import { clock } from "../units";
-import { axis, bars, type Build, Chart, Legend, levels } from "./Chart";
+import { axis, bars, type Build, Chart, Legend, levels, span } from "./Chart";
 
 /** A point in time: prices in baht per kWh, null where there is none, and volume in kWh. */
 export type Point = { start: number; price: number | null; retail: number | null; buyback: number | null; kwh: number };
+
+/** The bars take so much less of the height than there is, to stay beneath the prices. */
+const BENEATH = 3.5;
 
 export function PriceChart({ points, spanS, label }: { points: Point[]; spanS: number; label: string }) {
   const { t, language } = useWords();
@@ -27,9 +30,9 @@ export function PriceChart({ points, spanS, label }: { points: Point[]; spanS: n
       const dashed = { width: 1.5, dash: [5, 4], points: { show: false }, paths };
       return {
         scales: {
-          x: { range: (_, first, last) => [first, last + spanS] },
+          x: { range: span(spanS) },
           y: { range: (_, low, high) => [Math.max(0, (low || 0) - 0.5), (high || 1) + 0.25] },
-          volume: { range: (_, __, high) => [0, (high || 1) * 3.5] },
+          volume: { range: (_, __, high) => [0, (high || 1) * BENEATH] },
         },
         axes: [
           axis(paint, {
@@ -38,6 +41,19 @@ export function PriceChart({ points, spanS, label }: { points: Point[]; spanS: n
             values: (_, splits) => splits.map((at) => clock(at, language)),
           }),
           axis(paint, { label: t.units.perKwh, labelSize: 18, size: 46 }),
+          axis(paint, {
+            scale: "volume",
+            // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the enum has no values at run time
+            side: 1,
+            label: t.units.kwh,
+            labelSize: 18,
+            size: 40,
+            grid: { show: false },
+            // Only as high as there are bars.
+            values: (chart, splits) =>
+              splits.map((value) => (value * BENEATH <= (chart.scales["volume"]?.max ?? 0) * 1.2 ? String(value) : "")),
+            space: 18,
+          }),
         ],
         series: [
           {},

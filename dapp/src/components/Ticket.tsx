@@ -5,14 +5,16 @@ import { useMemo, useState } from "react";
 import type { Book, Holding } from "../chain";
 import { escrow, type Order, preview, type Side } from "../clearing";
 import { useAccount } from "../data";
-import { isAway, nameOf } from "../failures";
-import { follow, messageFor, sendOrder, signForRelay, Tampered } from "../flows/placeOrder";
+import { followOrders, handOrders, messageFor, sendOrder, signOrders, type Wish } from "../flows/placeOrder";
 import { market as limits } from "../generated/market";
 import { useWords } from "../i18n";
 import type { Messages } from "../i18n/en";
-import { type Market, useMarket } from "../market";
-import { baht, count, decimal, kwh, kwhOfUwh, parseDecimal, price, UWH_PER_WH } from "../units";
-import { type Intent, type Step, Steps } from "./Steps";
+import { type Market, startOf, useEpoch, useMarket } from "../market";
+import { baht, count, decimal, kwh, kwhOfUwh, moment, parseDecimal, price, UWH_PER_WH } from "../units";
+import { Quick } from "./bits";
+import { Life, type Lasting, lastEpochOf } from "./Life";
+import { type RelayState, stepsOf, useRelay } from "./relayed";
+import { type Intent, Steps } from "./Steps";
 
 /** Ticks between which a trade makes sense, as far as they are known. */
 export type Corridor = { buybackTick: number; retailTick: number };
@@ -54,7 +56,10 @@ export function Ticket(props: {
   const [side, setSide] = useState<Side>("buy");
   const [amount, setAmount] = useState("1");
   const [typedLimit, setLimit] = useState<string | null>(null);
+  const [lasting, setLasting] = useState<Lasting>({ kind: "epoch" });
   const [intent, setIntent] = useState<Intent | null>(null);
+  const relay = useRelay();
+  const epoch = useEpoch();
 
   const asText = (tick: number) => decimal(BigInt(tick) * tickWei, 10n ** 18n, SATANG_PLACES);
   const suggested = corridor ? presetTicks(side, corridor)[0] : book?.price2 ? Math.round(book.price2 / 2) : 350;
@@ -77,8 +82,11 @@ export function Ticket(props: {
     setLimit(null);
     if (to === "sell" && surplusWh >= BigInt(limits.minOrderWh)) setAmount(decimal(surplusWh, 1000n, WH_PLACES));
   };
+  const untilEpoch = epoch === null ? null : lastEpochOf(lasting, epoch, market.deployment);
+  const lastsWell = lasting.kind === "epoch" || untilEpoch !== null;
   const place = () => {
-    if (order && account) setIntent(intentOf(market, account, order, t, language, book?.epoch ?? null));
+    if (order && account)
+      setIntent(intentOf(market, relay, account, { ...order, untilEpoch }, t, language, book?.epoch ?? null));
   };
 
   return (
@@ -143,12 +151,13 @@ export function Ticket(props: {
             ))}
           </Group>
         )}
-        {order && book && <Preview order={order} book={book} money={money} />}
+        <Life lasting={lasting} choose={setLasting} epoch={epoch} until={untilEpoch} />
+        {order && book && <Preview order={order} book={book} money={money} stands={untilEpoch !== null} />}
         {order && locked && (
           <p className="quiet">
             {side === "buy"
-              ? t.ticket.locksMoney(money(locked.moneyUnits))
-              : t.ticket.locksEnergy(kwh(order.quantityWh, language))}
+              ? (untilEpoch === null ? t.ticket.locksMoney : t.ticket.locksMoneyOn)(money(locked.moneyUnits))
+              : (untilEpoch === null ? t.ticket.locksEnergy : t.ticket.locksEnergyOn)(kwh(order.quantityWh, language))}
             {holding && (
               <>
                 {" "}
@@ -170,7 +179,11 @@ export function Ticket(props: {
           </div>
         )}
         {account ? (
-          <Button size="md" onClick={place} disabled={!order || short !== null || holding?.status !== "active"}>
+          <Button
+            size="md"
+            onClick={place}
+            disabled={!order || !lastsWell || short !== null || holding?.status !== "active"}
+          >
             {t.ticket.place}
           </Button>
         ) : (
@@ -182,21 +195,8 @@ export function Ticket(props: {
   );
 }
 
-function Quick(props: { onClick: () => void; children: React.ReactNode; pressed?: boolean }) {
-  return (
-    <Button
-      size="compact-xs"
-      radius="xl"
-      variant={props.pressed ? "filled" : "default"}
-      onClick={props.onClick}
-      aria-pressed={props.pressed}
-    >
-      {props.children}
-    </Button>
-  );
-}
-
-function Preview({ order, book, money }: { order: Order; book: Book; money: (units: bigint) => string }) {
+function Preview(props: { order: Order; book: Book; money: (units: bigint) => string; stands: boolean }) {
+  const { order, book, money, stands } = props;
   const { t, language } = useWords();
   const { deployment } = useMarket();
   const { bids, asks } = book;
@@ -218,7 +218,9 @@ function Preview({ order, book, money }: { order: Order; book: Book; money: (uni
       ) : (
         <div>{t.ticket.nothing}</div>
       )}
-      {fill.energyUwh > 0n && left > 0n && <p className="quiet">{t.ticket.partly(kwhOfUwh(left, language))}</p>}
+      {fill.energyUwh > 0n && left > 0n && (
+        <p className="quiet">{(stands ? t.ticket.partlyOn : t.ticket.partly)(kwhOfUwh(left, language))}</p>
+      )}
     </div>
   );
 }
@@ -226,8 +228,9 @@ function Preview({ order, book, money }: { order: Order; book: Book; money: (uni
 /** The steps of an order: a signature for the relay; without one, or when it is away, a transaction. */
 function intentOf(
   market: Market,
+  relay: RelayState,
   account: string,
-  order: Order,
+  order: Wish,
   t: Messages,
   language: "en" | "th",
   epoch: number | null,
@@ -237,54 +240,37 @@ function intentOf(
   const [energy, limit] = [kwh(order.quantityWh, language), price(2 * order.tick, tickWei, language)];
   const title = (order.side === "buy" ? t.ticket.confirmBuy : t.ticket.confirmSell)(energy, limit);
   const means = (order.side === "buy" ? t.ticket.confirmMost : t.ticket.confirmLeast)(worth);
-  const direct: Step = {
-    title,
-    details: [means],
-    fee: true,
-    act: async (say) => {
-      say(t.flow.signing);
-      await sendOrder(market, order);
-      return undefined;
-    },
-  };
-  const signed: Step = {
-    title,
-    details: [
-      means,
-      ...(epoch === null ? [] : [t.ticket.validFor(count(epoch, language), count(epoch + 1, language))]),
-    ],
-    fee: false,
-    act: async (say) => {
-      try {
-        const message = await messageFor(market, account, order);
-        const bundle = await signForRelay(market, message);
-        say(t.ticket.waitingRelay);
-        const end = await follow(market, bundle);
-        if (end.state === "entered") return undefined;
-        const reason = end.reason?.error;
-        const known: Record<string, string> = t.errors;
-        throw new Error(
-          end.state === "expired"
-            ? t.ticket.expired
-            : `${t.ticket.skipped}. ${(reason && known[reason]) ?? reason ?? ""}`,
-        );
-      } catch (problem) {
-        if (problem instanceof Tampered) throw new Error(t.ticket.tampered, { cause: problem });
-        if (!isAway(problem) || nameOf(problem) !== null) throw problem;
-        return [
-          {
-            ...direct,
-            title: t.ticket.relayAway,
-            details: [t.ticket.relayAwayHow, title, means],
-            button: t.ticket.sendDirect,
-          },
+  const stands =
+    order.untilEpoch === null
+      ? []
+      : [
+          t.ticket.standsUntil(
+            moment(startOf(order.untilEpoch + 1, market.deployment), language),
+            count(order.untilEpoch, language),
+          ),
         ];
-      }
-    },
-  };
+  const once =
+    order.untilEpoch === null && epoch !== null
+      ? [t.ticket.validFor(count(epoch, language), count(epoch + 1, language))]
+      : [];
   return {
     title: t.ticket.title,
     done: t.ticket.entered,
-    steps: [market.api && market.deployment.relay ? signed : direct],
+    steps: stepsOf(relay, t, {
+      title,
+      details: [means, ...stands, ...once],
+      sign: async () => signOrders(market, await messageFor(market, account, order)),
+      hand: (signed) => handOrders(market, signed),
+      follow: (bundle) => followOrders(market, bundle),
+      direct: () => ({
+        title,
+        details: [means, ...stands],
+        fee: true,
+        act: async () => {
+          await sendOrder(market, order);
+          return undefined;
+        },
+      }),
+    }),
   };
 }

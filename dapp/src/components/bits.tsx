@@ -89,3 +89,18 @@ export function Scroll({ children }: { children: ReactNode }) {
     </div>
   );
 }
+
+/** A choice that fills a field in. */
+export function Quick(props: { onClick: () => void; children: ReactNode; pressed?: boolean }) {
+  return (
+    <Button
+      size="compact-xs"
+      radius="xl"
+      variant={props.pressed ? "filled" : "default"}
+      onClick={props.onClick}
+      aria-pressed={props.pressed}
+    >
+      {props.children}
+    </Button>
+  );
+}

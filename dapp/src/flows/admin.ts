@@ -1,4 +1,4 @@
-/** What operators do: participants, meters, parked growth, and a zone's pause. */
+/** What operators do: participants, meters, parked growth, roles, and a zone's pause. */
 
 import type { Address, Hex } from "viem";
 import { addressOf, type Reader } from "../chain";
@@ -113,6 +113,23 @@ export const assignMeter = (market: Market, meter: NewMeter): Promise<void> =>
     ],
   });
 
+export type Replacement = {
+  meterId: Hex;
+  newKey: Address;
+  finalImportWh: bigint;
+  finalExportWh: bigint;
+  initialImportWh: bigint;
+  initialExportWh: bigint;
+};
+
+/** A new device takes a meter's place: what the old one still counted is taken in, and the new one goes on from its own. */
+export const replaceMeter = (market: Market, r: Replacement): Promise<void> =>
+  send(market, "Registry", {
+    abi: registryAbi,
+    functionName: "replaceMeter",
+    args: [r.meterId, r.newKey, SECP256K1, r.finalImportWh, r.finalExportWh, r.initialImportWh, r.initialExportWh],
+  });
+
 export const revokeMeter = (market: Market, meterId: Hex): Promise<void> =>
   send(market, "Registry", { abi: registryAbi, functionName: "revokeMeter", args: [meterId] });
 
@@ -125,3 +142,10 @@ export const decideParked = (market: Market, id: bigint, release: boolean): Prom
 
 export const setPaused = (market: Market, paused: boolean): Promise<void> =>
   send(market, "Trading", { abi: tradingAbi, functionName: "setPaused", args: [market.deployment.zone, paused] });
+
+/** Gives a role, at once and without a delay on its use. */
+export const grantRole = (market: Market, role: RoleName, account: Address): Promise<void> =>
+  send(market, "Authority", { abi: authorityAbi, functionName: "grantRole", args: [ROLES[role], account, 0] });
+
+export const takeRole = (market: Market, role: RoleName, account: Address): Promise<void> =>
+  send(market, "Authority", { abi: authorityAbi, functionName: "revokeRole", args: [ROLES[role], account] });

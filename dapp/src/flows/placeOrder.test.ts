@@ -1,8 +1,10 @@
 import { expect, test } from "vitest";
+import { cancelMessage } from "./errands";
 import { says } from "./placeOrder";
 
 const ACCOUNT = "0xAbCdEf0123456789aBcDeF0123456789AbCdEf01";
-const ORDER = { side: "buy", tick: 380, quantityWh: 1_500 } as const;
+const ORDER = { side: "buy", tick: 380, quantityWh: 1_500, untilEpoch: null } as const;
+const STANDING = { ...ORDER, untilEpoch: 20 };
 const MESSAGE = {
   account: ACCOUNT.toLowerCase(),
   zone: 1,
@@ -17,6 +19,18 @@ test("says: the order that was wished: does", () => {
   expect(says(MESSAGE, ACCOUNT, ORDER)).toBe(true);
 });
 
+test("says: the standing order that was wished: does", () => {
+  expect(
+    says({ ...MESSAGE, orders: [{ ...MESSAGE.orders[0], untilEpoch: 20 }] } as typeof MESSAGE, ACCOUNT, STANDING),
+  ).toBe(true);
+});
+
+test.each([4, 19, 21, 100])("says: a standing order until epoch %i instead of 20: does not", (untilEpoch) => {
+  expect(
+    says({ ...MESSAGE, orders: [{ ...MESSAGE.orders[0], untilEpoch }] } as typeof MESSAGE, ACCOUNT, STANDING),
+  ).toBe(false);
+});
+
 test.each([
   ["another account", { ...MESSAGE, account: "0x0000000000000000000000000000000000000001" }],
   ["another side", { ...MESSAGE, orders: [{ ...MESSAGE.orders[0], action: "sell" as const }] }],
@@ -27,4 +41,22 @@ test.each([
   ["no order", { ...MESSAGE, orders: [] }],
 ])("says: %s: does not", (_, message) => {
   expect(says(message as typeof MESSAGE, ACCOUNT, ORDER)).toBe(false);
+});
+
+test("cancelMessage: an order of some epoch: names it whole, as the contract has it", () => {
+  const order = {
+    id: (77n << 168n) | (3n << 160n) | 1n,
+    side: "sell",
+    tick: 401,
+    quantityWh: 900,
+    untilEpoch: 80,
+  } as const;
+  expect(cancelMessage(ACCOUNT, order)).toEqual({
+    account: ACCOUNT,
+    epoch: 77,
+    index: 3,
+    action: "sell",
+    energyWh: 900,
+    limitTicksPerKWh: 401,
+  });
 });

@@ -2,33 +2,34 @@
 
 import { signTypedData } from "wagmi/actions";
 import { type Shapes, told } from "../api";
-import { packOrder } from "../chain";
+import { addressOf, packOrder } from "../chain";
 import type { Order } from "../clearing";
-import { market as constants, ordersTypes } from "../generated/market";
+import { Expired, Refused, Tampered } from "../failures";
+import { ordersTypes } from "../generated/market";
 import { tradingAbi } from "../generated/Trading";
 import type { Market } from "../market";
+import { domainOf, followed } from "./errands";
 import { onTheChain, send } from "./send";
+
+/** An order, and the last epoch in which it may trade; null for the one it enters. */
+export type Wish = Order & { untilEpoch: number | null };
 
 type Message = Shapes["OrdersMessage"];
 type Bundle = Shapes["BundleShape"];
 
-/** The server handed back another message than was asked for. */
-export class Tampered extends Error {}
-
-const LOOK_MS = 700;
-
 /** The message to sign, which says exactly what was wished: nothing else is ever shown to a wallet. */
-export async function messageFor(market: Market, account: string, order: Order): Promise<Message> {
+export async function messageFor(market: Market, account: string, order: Wish): Promise<Message> {
   if (!market.api) throw new Error("no API");
-  const wish = { side: order.side, tick: order.tick, quantity_wh: order.quantityWh };
-  const answer = await told(market.api.POST("/api/v1/typed-data/orders", { body: { account, orders: [wish] } }));
+  const { side, tick, quantityWh, untilEpoch } = order;
+  const orders = [{ side, tick, quantity_wh: quantityWh, until_epoch: untilEpoch }];
+  const answer = await told(market.api.POST("/api/v1/typed-data/orders", { body: { account, orders } }));
   const message = answer.typed_data.message as Message;
   if (!says(message, account, order)) throw new Tampered();
   return message;
 }
 
 /** Whether a message is this order of this account, and nothing more. */
-export function says(message: Message, account: string, order: Order): boolean {
+export function says(message: Message, account: string, order: Wish): boolean {
   const [only, ...more] = message.orders;
   return (
     message.account.toLowerCase() === account.toLowerCase() &&
@@ -37,50 +38,56 @@ export function says(message: Message, account: string, order: Order): boolean {
     only.action === order.side &&
     only.energyWh === order.quantityWh &&
     only.limitTicksPerKWh === order.tick &&
-    only.untilEpoch === message.firstEpoch
+    only.untilEpoch === (order.untilEpoch ?? message.firstEpoch)
   );
 }
 
-/** Has the wallet sign a message, and hands it to the relay; `follow` tells what becomes of it. */
-export async function signForRelay(market: Market, message: Message): Promise<Bundle> {
-  if (!market.api) throw new Error("no API");
+/** Has the wallet sign a message. */
+export async function signOrders(market: Market, message: Message): Promise<Shapes["SignedOrders"]> {
   await onTheChain(market);
-  const { deployment } = market;
   const signature = await signTypedData(market.wallets, {
     // Types and domain are this page's own, whatever the server said.
     types: ordersTypes,
     primaryType: "Orders",
-    domain: {
-      ...constants.tradingDomain,
-      chainId: deployment.chainId,
-      verifyingContract: deployment.contracts.Trading,
-    },
+    domain: domainOf(market),
     message: {
       ...message,
       account: message.account as `0x${string}`,
     },
   });
-  return told(market.api.POST("/api/v1/energy/orders", { body: { message, signature } }));
+  return { message, signature };
 }
 
-/** Waits until the relay knows what became of signed orders. */
-export async function follow(market: Market, bundle: Bundle): Promise<Bundle> {
-  let now = bundle;
-  while (now.state === "accepted" || now.state === "sent") {
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+/** Hands signed orders to the relay; `followOrders` tells what becomes of them. */
+export async function handOrders(market: Market, body: Shapes["SignedOrders"]): Promise<Bundle> {
+  if (!market.api) throw new Error("no API");
+  return told(market.api.POST("/api/v1/energy/orders", { body }));
+}
+
+/** Waits until signed orders have entered the market. */
+export async function followOrders(market: Market, bundle: Bundle): Promise<void> {
+  const params = { path: { bundle_id: bundle.id } };
+  const end = await followed(bundle, () => {
     if (!market.api) throw new Error("no API");
-    const params = { path: { bundle_id: bundle.id } };
-    now = await told(market.api.GET("/api/v1/energy/bundles/{bundle_id}", { params }));
-  }
-  return now;
+    return told(market.api.GET("/api/v1/energy/bundles/{bundle_id}", { params }));
+  });
+  if (end.state === "expired") throw new Expired();
+  if (end.state !== "entered") throw new Refused(end.reason?.error ?? null);
 }
 
 /** The order as a transaction of one's own, which needs no server at all. */
-export async function sendOrder(market: Market, order: Order): Promise<void> {
-  await send(market, "Trading", { abi: tradingAbi, functionName: "createOrders", args: [[packOrder(order)]] });
+export async function sendOrder(market: Market, order: Wish): Promise<void> {
+  const open = await market.reader.readContract({
+    address: addressOf(market.deployment, "Trading"),
+    abi: tradingAbi,
+    functionName: "currentEpoch",
+  });
+  const further = order.untilEpoch === null ? 0 : Math.max(0, order.untilEpoch - Number(open));
+  const packed = packOrder({ ...order, further });
+  await send(market, "Trading", { abi: tradingAbi, functionName: "createOrders", args: [[packed]] });
 }
 
-/** Takes an open order back. */
+/** Takes an open or resting order back, by a transaction of one's own. */
 export async function cancelOrder(market: Market, id: bigint): Promise<void> {
   await send(market, "Trading", { abi: tradingAbi, functionName: "cancelOrder", args: [id] });
 }

@@ -4,7 +4,7 @@ import type { Abi, Address, ContractFunctionArgs, ContractFunctionName } from "v
 import { getConnection, simulateContract, switchChain, waitForTransactionReceipt, writeContract } from "wagmi/actions";
 import { addressOf } from "../chain";
 import type { ContractName } from "../deployment";
-import { Reverted } from "../failures";
+import { NoEther, Reverted } from "../failures";
 import { errorsAbi } from "../generated/errors";
 import type { Market } from "../market";
 
@@ -37,6 +37,11 @@ export async function send<const abi extends Abi, name extends ContractFunctionN
     account,
     chainId: deployment.chainId,
   });
+  const [balance, gasPrice] = await Promise.all([
+    market.reader.getBalance({ address: account }),
+    market.reader.getGasPrice(),
+  ]);
+  if (balance === 0n && gasPrice > 0n) throw new NoEther();
   const hash = await writeContract(wallets, request);
   const receipt = await waitForTransactionReceipt(wallets, { hash, chainId: deployment.chainId, pollingInterval: 500 });
   if (receipt.status !== "success") throw new Reverted(hash);

@@ -114,6 +114,49 @@ export const registryAbi = [
         "internalType": "bytes32",
         "name": "meterId",
         "type": "bytes32"
+      },
+      {
+        "internalType": "address",
+        "name": "newKey",
+        "type": "address"
+      },
+      {
+        "internalType": "enum IRegistry.KeyType",
+        "name": "newKeyType",
+        "type": "uint8"
+      },
+      {
+        "internalType": "uint64",
+        "name": "finalImportWh",
+        "type": "uint64"
+      },
+      {
+        "internalType": "uint64",
+        "name": "finalExportWh",
+        "type": "uint64"
+      },
+      {
+        "internalType": "uint64",
+        "name": "initialImportWh",
+        "type": "uint64"
+      },
+      {
+        "internalType": "uint64",
+        "name": "initialExportWh",
+        "type": "uint64"
+      }
+    ],
+    "name": "replaceMeter",
+    "outputs": [],
+    "stateMutability": "nonpayable",
+    "type": "function"
+  },
+  {
+    "inputs": [
+      {
+        "internalType": "bytes32",
+        "name": "meterId",
+        "type": "bytes32"
       }
     ],
     "name": "revokeMeter",

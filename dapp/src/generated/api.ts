@@ -152,6 +152,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/energy/bundles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Bundles
+         * @description Hands up to 200 bundles of signed orders to the relay at once, for who trades for many.
+         *
+         *     Each is answered for itself, in order: taken on as by `energy/orders`, or refused. A shape that is none refuses all.
+         */
+        post: operations["post_energy_bundles"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/energy/bundles/{bundle_id}": {
         parameters: {
             query?: never;
@@ -2207,6 +2229,34 @@ export interface components {
             tx_hash: string;
         };
         /**
+         * Refusal
+         * @description Why signed orders were not taken on: what a problem document would say.
+         */
+        Refusal: {
+            /**
+             * Status
+             * @description That they would be answered with alone: 422, or 429 for too many
+             */
+            status: number;
+            /**
+             * Type
+             * @description urn:busbar:error: and a contract's error or one of ours by name
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /** Detail */
+            detail: string;
+            /**
+             * Values
+             * @description A contract error's values by name
+             * @default {}
+             */
+            values?: {
+                [key: string]: string;
+            };
+        };
+        /**
          * RelayHealth
          * @description How the relay is that this server hands signed messages to.
          */
@@ -2299,6 +2349,14 @@ export interface components {
             offered_wh: number;
             /** Volume Wh */
             volume_wh: number;
+        };
+        /**
+         * SignedBundles
+         * @description Orders of several accounts, or of one under several signatures.
+         */
+        SignedBundles: {
+            /** Bundles */
+            bundles: components["schemas"]["SignedOrders"][];
         };
         /**
          * SignedCancelOrder
@@ -2560,6 +2618,22 @@ export interface components {
             behind_blocks: number | null;
             /** @description Null if this server knows no relay */
             relay: components["schemas"]["RelayHealth"] | null;
+        };
+        /**
+         * TakenBundle
+         * @description What became of one bundle of several: its status, or why it was not taken on.
+         */
+        TakenBundle: {
+            taken?: components["schemas"]["BundleShape"] | null;
+            refused?: components["schemas"]["Refusal"] | null;
+        };
+        /**
+         * TakenBundles
+         * @description What became of several bundles, in the order in which they came.
+         */
+        TakenBundles: {
+            /** Bundles */
+            bundles: components["schemas"]["TakenBundle"][];
         };
         /**
          * TakenReading
@@ -3316,6 +3390,48 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_energy_bundles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignedBundles"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TakenBundles"];
+                };
             };
             /** @description Index or node are not available */
             503: {

@@ -6,6 +6,7 @@ export const market = {
   "minOrderWh": 100,
   "maxOrderWh": 10000000,
   "maxOrders": 100,
+  "maxFurtherEpochs": 96,
   "microWhPerWh": 1000000,
   "energyUnitWei": 1000000000,
   "assets": {
@@ -75,6 +76,64 @@ export const ordersTypes = {
     {
       "name": "untilEpoch",
       "type": "uint32"
+    }
+  ]
+} as const;
+
+export const cancelOrderTypes = {
+  "CancelOrder": [
+    {
+      "name": "account",
+      "type": "address"
+    },
+    {
+      "name": "epoch",
+      "type": "uint32"
+    },
+    {
+      "name": "index",
+      "type": "uint8"
+    },
+    {
+      "name": "action",
+      "type": "string"
+    },
+    {
+      "name": "energyWh",
+      "type": "uint32"
+    },
+    {
+      "name": "limitTicksPerKWh",
+      "type": "uint16"
+    }
+  ]
+} as const;
+
+export const withdrawTypes = {
+  "Withdraw": [
+    {
+      "name": "account",
+      "type": "address"
+    },
+    {
+      "name": "asset",
+      "type": "string"
+    },
+    {
+      "name": "amountWei",
+      "type": "uint256"
+    },
+    {
+      "name": "to",
+      "type": "address"
+    },
+    {
+      "name": "nonce",
+      "type": "uint32"
+    },
+    {
+      "name": "deadline",
+      "type": "uint64"
     }
   ]
 } as const;

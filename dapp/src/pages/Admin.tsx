@@ -22,6 +22,8 @@ import {
 } from "../flows/admin";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
+import { Replace } from "./admin/Replace";
+import { Roles } from "./admin/Roles";
 import { clock, count, kwh } from "../units";
 
 const MOST = 2_000;
@@ -48,6 +50,7 @@ export default function Admin() {
         ]
       : []),
     ["parked", t.admin.parked],
+    ["roles", t.admin.roles],
   ] as const;
   return (
     <Card title={t.admin.title}>
@@ -57,7 +60,7 @@ export default function Admin() {
           <span className="label">{t.admin.youAre}</span>
           {held.map((role) => (
             <Badge key={role} variant="light" data-testid="role">
-              {role === "regulator" ? t.admin.regulator : role}
+              {t.admin.roleNames[role]}
             </Badge>
           ))}
         </Group>
@@ -85,6 +88,9 @@ export default function Admin() {
         </Tabs.Panel>
         <Tabs.Panel value="parked" pt="md">
           <ParkedReadings ask={ask} may={may("distributor")} />
+        </Tabs.Panel>
+        <Tabs.Panel value="roles" pt="md">
+          <Roles ask={ask} may={may("regulator")} />
         </Tabs.Panel>
       </Tabs>
       {dialog}
@@ -280,6 +286,7 @@ function Meters({ ask, may }: { ask: Ask; may: boolean }) {
   const market = useMarket();
   const { api } = market;
   const epoch = useEpoch();
+  const [replacing, setReplacing] = useState<Shapes["MeterShape"] | null>(null);
   const meters = useQuery({
     queryKey: ["meters", "all", epoch],
     placeholderData: keepPreviousData,
@@ -303,6 +310,7 @@ function Meters({ ask, may }: { ask: Ask; may: boolean }) {
   return (
     <Stack gap="md">
       {may && <NewMeter ask={ask} />}
+      <Replace meter={replacing} ask={ask} close={() => setReplacing(null)} />
       <Loaded query={meters} height={300}>
         {(found) => (
           <Scroll>
@@ -338,14 +346,24 @@ function Meters({ ask, may }: { ask: Ask; may: boolean }) {
                         {meter.key === null ? (
                           <span className="quiet">{t.admin.revoked}</span>
                         ) : (
-                          <Button
-                            size="compact-xs"
-                            variant="default"
-                            aria-label={`${t.admin.revoke}: ${meter.meter_id}`}
-                            onClick={() => revoke(meter.meter_id)}
-                          >
-                            {t.admin.revoke}
-                          </Button>
+                          <Group gap={6} wrap="nowrap">
+                            <Button
+                              size="compact-xs"
+                              variant="default"
+                              aria-label={`${t.admin.replace}: ${meter.meter_id}`}
+                              onClick={() => setReplacing(meter)}
+                            >
+                              {t.admin.replace}
+                            </Button>
+                            <Button
+                              size="compact-xs"
+                              variant="default"
+                              aria-label={`${t.admin.revoke}: ${meter.meter_id}`}
+                              onClick={() => revoke(meter.meter_id)}
+                            >
+                              {t.admin.revoke}
+                            </Button>
+                          </Group>
                         )}
                       </td>
                     )}

@@ -172,7 +172,7 @@ function Energy({ energy }: { energy: Shapes["MeteredEnergy"] }) {
     [energy],
   );
   if (!stretches.length) return <Empty title={t.energy.noReading} />;
-  return <EnergyChart stretches={stretches} label={`${t.community.energy}. ${t.community.energyHow}`} />;
+  return <EnergyChart stretches={stretches} spanS={HOUR_S} label={`${t.community.energy}. ${t.community.energyHow}`} />;
 }
 
 function Prices({ stats, first, last }: { stats: Shapes["Stats"]; first: number; last: number }) {
@@ -195,7 +195,7 @@ function Prices({ stats, first, last }: { stats: Shapes["Stats"]; first: number;
       }),
     [stats, steps, tickBaht, genesis, epochSeconds],
   );
-  if (!points.length) return <Empty title={t.community.none} />;
+  if (!points.length) return <Empty title={t.community.none} how={t.community.noneHow} />;
   return <PriceChart points={points} spanS={HOUR_S} label={`${t.community.price}. ${t.community.priceHow}`} />;
 }
 
@@ -203,7 +203,7 @@ function FlowTable({ flows }: { flows: Shapes["Flow"][] }) {
   const { t, language } = useWords();
   const largest = useMemo(() => [...flows].sort((a, b) => b.energy_wh - a.energy_wh).slice(0, MOST_FLOWS), [flows]);
   const most = largest[0]?.energy_wh ?? 0;
-  if (!largest.length) return <Empty title={t.community.none} />;
+  if (!largest.length) return <Empty title={t.community.none} how={t.community.noneHow} />;
   return (
     <Scroll>
       <table className="rows">

@@ -70,7 +70,7 @@ function Today({ account }: { account: Address }) {
   return (
     <Loaded query={statement} height={280}>
       {(found) => {
-        if (!found || now === null) return <Empty title={t.energy.noStatement} />;
+        if (!found || now === null) return <Empty title={t.energy.noStatement} how={t.energy.noStatementHow} />;
         const today = dayOf(found, midnightBefore(now));
         // Who feeds in earns; who does not, saves.
         const hasRoof = found.export_wh > 0 || today.soldUwh > 0n;
@@ -107,11 +107,12 @@ function Today({ account }: { account: Address }) {
                     value={bahtOfUthb(found.saving_uthb, language, true)}
                     unit={t.units.thb}
                     tone={found.saving_uthb >= 0 ? "good" : "bad"}
+                    {...(found.saving_uthb < 0 && { how: t.energy.notYet })}
                   />
                 )}
               </div>
             </section>
-            <Card title={t.energy.flows} how={t.energy.generationNote}>
+            <Card title={t.energy.flows} {...(hasRoof && { how: t.energy.generationNote })}>
               <Quarters today={today} />
             </Card>
           </div>
@@ -135,7 +136,7 @@ function Quarters({ today }: { today: Day }) {
     [quarters, epochSeconds],
   );
   if (!stretches.length) return <Empty title={t.energy.noReading} />;
-  return <EnergyChart stretches={stretches} label={t.energy.flows} />;
+  return <EnergyChart stretches={stretches} spanS={epochSeconds} label={t.energy.flows} />;
 }
 
 function Balance({ holding }: { holding: Holding }) {
@@ -239,7 +240,7 @@ function Meters({ account }: { account: Address }) {
               </table>
             </Scroll>
           ) : (
-            <Empty title={t.energy.noMeters} />
+            <Empty title={t.energy.noMeters} how={t.energy.noMetersHow} />
           )
         }
       </Loaded>
@@ -280,8 +281,8 @@ function Bill({ account }: { account: Address }) {
                   unit={t.units.thb}
                 />
                 <Figure
-                  name={t.energy.baseline}
-                  value={bahtOfUthb(found.baseline_uthb, language)}
+                  name={found.baseline_uthb < 0 ? t.energy.baselineCredit : t.energy.baselineTotal}
+                  value={bahtOfUthb(Math.abs(found.baseline_uthb), language)}
                   unit={t.units.thb}
                   how={t.energy.againstGrid}
                 />
@@ -290,6 +291,7 @@ function Bill({ account }: { account: Address }) {
                   value={bahtOfUthb(found.saving_uthb, language, true)}
                   unit={t.units.thb}
                   tone={found.saving_uthb >= 0 ? "good" : "bad"}
+                  {...(found.saving_uthb < 0 && { how: t.energy.notYet })}
                 />
               </div>
               {found.provisional && (
@@ -314,7 +316,7 @@ function Bill({ account }: { account: Address }) {
               </Group>
             </>
           ) : (
-            <Empty title={t.energy.noStatement} />
+            <Empty title={t.energy.noStatement} how={t.energy.noStatementHow} />
           )
         }
       </Loaded>

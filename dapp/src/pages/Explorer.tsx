@@ -165,7 +165,7 @@ function Epochs() {
                       <td>
                         <Link href={`/explorer/epoch/${number}`}>{count(number, language)}</Link>
                       </td>
-                      <td>
+                      <td className="when">
                         {day(start, language)} {clock(start, language)}
                       </td>
                       <td className="n">

@@ -1,0 +1,73 @@
+import { expect, test } from "vitest";
+import { ApiError } from "../api";
+import { en } from "../i18n";
+import { type RelayState, stepsOf } from "./relayed";
+import type { Step } from "./Steps";
+
+/** Steps of something whose handing over ends in a failure, if one is given; and what was done of it. */
+function steps(relay: RelayState, failure?: Error) {
+  const done: string[] = [];
+  const direct = (signed: string | null): Step => ({
+    title: "own",
+    details: ["means"],
+    fee: true,
+    act: () => {
+      done.push(`sent ${signed}`);
+      return Promise.resolve(undefined);
+    },
+  });
+  const made = stepsOf(relay, en, {
+    title: "signed",
+    details: [],
+    sign: () => {
+      done.push("signed");
+      return Promise.resolve("signature");
+    },
+    hand: () => {
+      if (failure) return Promise.reject(failure);
+      done.push("handed");
+      return Promise.resolve("errand");
+    },
+    follow: (errand) => {
+      done.push(`followed ${errand}`);
+      return Promise.resolve();
+    },
+    direct,
+  });
+  return { made, done };
+}
+
+const act = (step: Step | undefined) => step?.act(() => undefined);
+
+test("stepsOf: the relay is there: is a signature, handed over and followed", async () => {
+  const { made, done } = steps("there");
+  expect(made.map(({ fee }) => fee)).toEqual([false]);
+  expect(await act(made[0])).toBeUndefined();
+  expect(done).toEqual(["signed", "handed", "followed errand"]);
+});
+
+test("stepsOf: the relay is away: says so before anything is signed, and sends", async () => {
+  const { made, done } = steps("away");
+  expect(made.map(({ title, fee }) => [title, fee])).toEqual([[en.relay.away, true]]);
+  expect(made[0]?.details).toEqual([en.relay.awayHow, "own", "means"]);
+  await act(made[0]);
+  expect(done).toEqual(["sent null"]);
+});
+
+test("stepsOf: there is no relay: sends, and speaks of none", () => {
+  expect(steps("none").made.map(({ title }) => title)).toEqual(["own"]);
+});
+
+test("stepsOf: the relay goes away after the signature: goes on with what was signed", async () => {
+  const { made, done } = steps("there", new ApiError(503, {}));
+  const left = await act(made[0]);
+  expect(left?.map(({ title, fee }) => [title, fee])).toEqual([[en.relay.away, true]]);
+  expect(left?.[0]?.details?.[0]).toBe(en.relay.awaySigned);
+  await act(left?.[0]);
+  expect(done).toEqual(["signed", "sent signature"]);
+});
+
+test("stepsOf: the relay refuses: is no absence", async () => {
+  const refusal = new ApiError(422, { type: "urn:busbar:error:InvalidNonce" });
+  await expect(act(steps("there", refusal).made[0])).rejects.toBe(refusal);
+});
