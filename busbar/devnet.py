@@ -164,6 +164,11 @@ class Devnet:
         """Process id of the chain."""
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether the chain's process is there, even if it does not answer."""
+        return self._process.poll() is None
+
     def mine(self, timestamp: int | None = None) -> None:
         """Makes a block, at `timestamp` if one is named, otherwise a second after the last."""
         if timestamp is not None:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from busbar import errors, tools
 
@@ -22,6 +23,9 @@ STOP_S = 2
 
 MOST_CONNECTIONS = 1_000
 """Connections at a time; more are answered 503 at once."""
+
+HEADERS_S = 10
+"""Longest wait for a request's headers."""
 
 Entry = TypeVar("Entry")
 
@@ -95,14 +99,42 @@ def _is_refusal(problem: Exception) -> bool:
     return isinstance(problem, errors.BusbarError) and problem.remedy is not errors.Remedy.RETRY
 
 
-def _server(app: FastAPI, most_connections: int | None = None) -> uvicorn.Server:
+class Impatient(HttpToolsProtocol):
+    """A connection that ends when its next request takes too long to begin, which uvicorn alone waits for for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins to look."""
+        super().connection_made(transport)
+        self._seen: Any = None
+        self._later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends to look."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _later(self) -> None:
+        self._timer = self.loop.call_later(HEADERS_S, self._look)
+
+    def _look(self) -> None:
+        # A cycle is made once all headers of its request are there.
+        cycle: Any = self.cycle
+        if cycle is None or (cycle is self._seen and cycle.response_complete):
+            self.transport.close()
+            return
+        self._seen = cycle
+        self._later()
+
+
+def _server(app: FastAPI) -> uvicorn.Server:
     # Streams of events never end by themselves: they are not waited for longer than this.
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=most_connections,
+        http=Impatient,
+        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=STOP_S,
     )
     return uvicorn.Server(config)
@@ -142,7 +174,7 @@ def serve(app: FastAPI, host: str, port: int) -> Callable[[], None]:
         PortUnusableError: The port is somebody else's.
     """
     listening = _listen(host, port)
-    server = _server(app, MOST_CONNECTIONS)
+    server = _server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
     thread.start()
     _tell(listening)

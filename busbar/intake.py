@@ -18,7 +18,7 @@ from limits.strategies import MovingWindowRateLimiter
 from busbar import errors, metrics
 from busbar.chain import Chain, Head, Meter, Register
 from busbar.outbox import Cursor, Item, KeyConflictError, Outbox
-from busbar.readings import KeyType, SignedReading
+from busbar.readings import KeyType, SignedReading, meter_id_text
 
 KEEP_S = 7 * 86_400
 """Oldest reading that is taken on. The outbox keeps what is done as long: a replay is known, or too old."""
@@ -199,7 +199,7 @@ class Intake:
             self._meters.clear()
         elif head.number > seen.number:
             for event in self.chain.events(METERS_CHANGE, seen.number + 1, head.number):
-                self._meters.pop(bytes(event.args["meterId"]).rstrip(b"\0").decode(), None)
+                self._meters.pop(meter_id_text(event.args["meterId"]), None)
 
 
 def _item(signed: SignedReading) -> Item:

@@ -22,7 +22,7 @@ from busbar.agents import Agents, Corridor, TariffClock
 from busbar.api.app import create_app
 from busbar.api.context import Settings as ApiSettings
 from busbar.api.dapp import require_built
-from busbar.chain import Call, Chain, Outcome, Signer
+from busbar.chain import Call, Chain, ChainUnreachableError, NodeRefusedError, Outcome, Signer
 from busbar.community import Community, CommunityMeter, Registers
 from busbar.deployment import Record, connect
 from busbar.devnet import dev_meter_key, dev_signer, free_port
@@ -42,6 +42,9 @@ EPOCH_S = 60
 
 BLOCK_S = 1.0
 """Seconds of the wall clock between blocks."""
+
+AWAY_S = 120
+"""How long a node may not answer before a market ends: several times what is waited for one answer."""
 
 GUEST, RELAY = 9, 8
 """Development accounts of the guest, and of who pays for relayed orders."""
@@ -235,13 +238,26 @@ class LiveMarket:
         self._history.step()
 
     def go_on(self) -> None:
-        """Blocks and bots, until somebody interrupts."""
+        """Blocks and bots, until somebody interrupts.
+
+        Raises:
+            ChainUnreachableError: The node has ended, or did not answer for `AWAY_S`.
+            NodeRefusedError: It refused for as long.
+        """
         began, start = time.monotonic(), self.chain.head().timestamp
+        answered = began
         while True:
             turn = time.monotonic()
             now = start + int((turn - began) * self.pace)
-            self.devnet.mine(max(now, self.chain.head().timestamp + 1))
-            self.step()
+            try:
+                self.devnet.mine(max(now, self.chain.head().timestamp + 1))
+                self.step()
+                answered = time.monotonic()
+            except (ChainUnreachableError, NodeRefusedError) as problem:
+                # A block that was asked for in vain may still come, and then the next one is too early by a little.
+                if not self.devnet.runs or time.monotonic() - answered > AWAY_S:
+                    raise
+                log.warning("the node is late", reason=str(problem))
             time.sleep(max(0.0, BLOCK_S - (time.monotonic() - turn)))
 
     def open(self, dapp: Path, port: int) -> Callable[[], None]:

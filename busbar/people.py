@@ -3,8 +3,19 @@
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, delete, insert, select, text
+from sqlalchemy.exc import IntegrityError
 
-from busbar.tables import people
+from busbar import errors
+from busbar.tables import once, people
+
+PATIENCE_S = 3
+"""How long erasing waits for whoever reads the database."""
+
+
+class StillReadError(errors.BusbarError):
+    """The row is deleted, but somebody reads the database, whose files cannot be cleared until then."""
+
+    remedy = errors.Remedy.RETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +42,52 @@ def look_up(connection: Connection, account: str) -> Person | None:
     return None if row is None else Person(row[0], row[1], row[2], row[3])
 
 
+def first_time(connection: Connection, digest: str, expires: int, now: int) -> bool:
+    """Notes a signed request as carried out; says whether it was not before: if it was, the transaction has to end.
+
+    Otherwise the same request, sent again by whoever saw it, would bring back what was erased meanwhile.
+
+    Args:
+        connection: Of the transaction that the request is carried out in.
+        digest: Hash of what was signed, and by whom.
+        expires: When the signature ends, Unix seconds; from then on nothing of it is kept.
+        now: Unix seconds.
+    """
+    connection.execute(delete(once).where(once.c.expires < now))
+    try:
+        connection.execute(insert(once), {"digest": digest, "expires": expires})
+    except IntegrityError:
+        return False
+    return True
+
+
 def erase(engine: Engine, account: str) -> bool:
     """Removes what is known of somebody from the database and its files; says whether there was anything.
 
     Copies made before, such as backups and a PostgreSQL server's archived log, are beyond it.
+
+    Raises:
+        StillReadError: It is known to nobody any more, but remnants are in the files.
     """
     with engine.begin() as connection:
         known = connection.execute(delete(people).where(people.c.account == account)).rowcount
-    if known:
-        # A deleted row stays in the files until its place is used again, unless they are written anew.
-        clean = "PRAGMA wal_checkpoint(TRUNCATE)" if engine.dialect.name == "sqlite" else "VACUUM FULL people"
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text(clean))
+    # A deleted row stays in the files until its place is used again, unless they are written anew. Each time, as it may
+    # have been in vain before.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if engine.dialect.name == "sqlite":
+            _clean(connection)
+        else:
+            connection.execute(text("VACUUM FULL people"))
     return bool(known)
+
+
+def _clean(connection: Connection) -> None:
+    """Writes SQLite's log into its file and empties it, which waits for whoever reads what is older."""
+    waits_ms = connection.execute(text("PRAGMA busy_timeout")).scalar_one()
+    connection.execute(text(f"PRAGMA busy_timeout={PATIENCE_S * 1000}"))
+    try:
+        busy, _, _ = connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).one()
+    finally:
+        connection.execute(text(f"PRAGMA busy_timeout={waits_ms}"))
+    if busy:
+        raise StillReadError(f"somebody has read the database for {PATIENCE_S} s: erase again to clear its files")

@@ -31,6 +31,9 @@ from busbar.recovery import PARITY_SHIFT, key_address, recover
 MAX_METER_ID_LENGTH: Final = 31
 """Most characters of a meter id: with one zero byte at least, text and bytes32 map one to one."""
 
+METER_ID_PATTERN: Final = f"^([!-~]{{1,{MAX_METER_ID_LENGTH}}}|0x[0-9a-f]{{64}})$"
+"""What `meter_id_text` gives."""
+
 _DOMAIN_TYPE: Final = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 _READING_TYPE: Final = b"Reading(bytes32 meterId,uint64 intervalEnd,uint64 importWh,uint64 exportWh)"
 _DOMAIN_TYPEHASH: Final = keccak(_DOMAIN_TYPE)
@@ -41,6 +44,8 @@ _VERSION_HASH: Final = keccak(b"1")
 _UINT64_END: Final = 2**64
 _MAX_JSON_LENGTH: Final = 1024  # three times what a signed reading needs
 _BYTES32: Final = re.compile("0x[0-9a-fA-F]{64}")
+_PLAIN_ID: Final = re.compile(f"[!-~]{{1,{MAX_METER_ID_LENGTH}}}")
+_PLAIN: Final = f"must be 1 to {MAX_METER_ID_LENGTH} printable ASCII characters without spaces"
 _BYTES64: Final = re.compile("0x[0-9a-fA-F]{128}")
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Order of P-256: with s, `P256_ORDER` - s signs too, so only the lower one is taken."""
@@ -81,7 +86,7 @@ class Reading:
     """A meter's registers at the end of an interval.
 
     Attributes:
-        meter_id: 1 to 31 printable ASCII characters without spaces.
+        meter_id: 1 to 31 printable ASCII characters without spaces, or what `meter_id_text` gives.
         interval_end: End of the interval, Unix seconds.
         import_wh: Cumulative import register (OBIS 1.8.0).
         export_wh: Cumulative export register (OBIS 2.8.0).
@@ -206,6 +211,8 @@ class SignedReading:
         meter_id = data.get("meterId")
         if not isinstance(meter_id, str):
             raise InvalidReading("meterId", meter_id, "must be a text")
+        if not _PLAIN_ID.fullmatch(meter_id):
+            raise InvalidReading("meterId", meter_id, _PLAIN)
         numbers = [_json_number(data, field) for field in known[1:4]]
         r, vs = (_json_bytes(data, field, _BYTES32) for field in known[4:6])
         public_key = _json_bytes(data, "publicKey", _BYTES64) if "publicKey" in data else b""
@@ -308,29 +315,29 @@ class MeterKey:
 
 
 def meter_id_bytes(meter_id: str) -> bytes:
-    """A meter's id as the contracts hold it: 32 bytes, zeros to the right.
+    """A meter's id as the contracts hold it: 32 bytes, zeros to the right; of hex digits, see `meter_id_text`, those.
 
     Raises:
-        InvalidReading: The id is not 1 to 31 printable ASCII characters without spaces.
+        InvalidReading: The id is not 1 to 31 printable ASCII characters without spaces, nor what `meter_id_text` gives.
     """
-    plain = meter_id.isascii() and meter_id.isprintable() and " " not in meter_id
-    if not plain or not 1 <= len(meter_id) <= MAX_METER_ID_LENGTH:
-        raise InvalidReading(
-            "meterId", meter_id, f"must be 1 to {MAX_METER_ID_LENGTH} printable ASCII characters without spaces"
-        )
+    if _BYTES32.fullmatch(meter_id):
+        raw = bytes.fromhex(meter_id[2:])
+        if meter_id_text(raw) == meter_id:
+            return raw
+    if not _PLAIN_ID.fullmatch(meter_id):
+        raise InvalidReading("meterId", meter_id, _PLAIN)
     return meter_id.encode("ascii").ljust(32, b"\0")
 
 
 def meter_id_text(meter_id: bytes) -> str:
-    """A meter's id as people write it.
+    """A meter's id, 32 bytes from the chain, as people write it: `meter_id_bytes` gives the same bytes again.
 
-    Raises:
-        InvalidReading: The bytes are not what `meter_id_bytes` gives.
+    The contracts take any bytes but zeros, whoever assigns a meter. What is no plain text is 0x and 64 hex digits,
+    which no plain text can be: it is longer.
     """
-    text = bytes(meter_id).rstrip(b"\0").decode("ascii", errors="replace")
-    if meter_id_bytes(text) != bytes(meter_id):
-        raise InvalidReading("meterId", meter_id, "must be 32 bytes")
-    return text
+    raw = bytes(meter_id)
+    text = raw.rstrip(b"\0").decode("ascii", errors="replace")
+    return text if _PLAIN_ID.fullmatch(text) else f"0x{raw.hex()}"
 
 
 @lru_cache(maxsize=64)

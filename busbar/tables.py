@@ -1,11 +1,12 @@
 """The tables that history is kept in: what each row says, in which unit, and which block brought it.
 
-Every table but `people` is a function of the chain's blocks and can be made again from block zero. A row belongs to
-the block in its column `block` and is deleted when that block turns out not to be the chain's; what happens to a row
-later (an order is cancelled, say) stands in columns of its own beside the block it happened in. The sums in
+Every table but `people` and `once` is a function of the chain's blocks and can be made again from block zero. A row
+belongs to the block in its column `block` and is deleted when that block turns out not to be the chain's; what happens
+to a row later (an order is cancelled, say) stands in columns of its own beside the block it happened in. The sums in
 `accounts` and `periods` are of the rows in `journal`.
 
 `people` holds what never stands on the chain: names, e-mail addresses and places. Nothing else refers to it.
+`once` holds hashes of signed requests of the last minutes, each of which counts once.
 """
 
 from decimal import Decimal
@@ -27,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-LAYOUT = 3
+LAYOUT = 4
 """Number of this arrangement of tables. It grows with every change: an index of another one is made again."""
 
 EXACT_DIGITS = 78
@@ -72,6 +73,7 @@ metadata = MetaData()
 
 ADDRESS = String(42)
 HASH = String(66)
+METER_ID = String(66)  # as `meter_id_text` gives it
 
 
 def _born() -> list[Column[Any]]:
@@ -157,7 +159,7 @@ auto_retire = Table(  # every time an account switched it
 meters = Table(
     "meters",
     metadata,
-    Column("meter_id", String(31), primary_key=True),
+    Column("meter_id", METER_ID, primary_key=True),
     Column("account", ADDRESS, nullable=False, index=True),
     Column("kind", Integer, nullable=False),  # 1 prosumer, 2 consumer
     Column("source", Integer, nullable=False),
@@ -168,7 +170,7 @@ meters = Table(
 meter_keys = Table(  # a meter's key from here on; none once it is revoked
     "meter_keys",
     metadata,
-    Column("meter_id", String(31), nullable=False, index=True),
+    Column("meter_id", METER_ID, nullable=False, index=True),
     Column("key", ADDRESS),
     Column("key_type", Integer),  # 0 secp256k1, 1 P-256
     *_event_key(),
@@ -176,7 +178,7 @@ meter_keys = Table(  # a meter's key from here on; none once it is revoked
 readings = Table(  # registers as they were accepted, with their growth; a late reading has none
     "readings",
     metadata,
-    Column("meter_id", String(31), nullable=False),
+    Column("meter_id", METER_ID, nullable=False),
     Column("account", ADDRESS, nullable=False),
     Column("kind", String(8), nullable=False),  # reading; opened: a new start; final, late: of a replaced device
     Column("interval_end", BigInteger, nullable=False),
@@ -192,7 +194,7 @@ parked = Table(
     "parked",
     metadata,
     Column("id", BigInteger, primary_key=True),
-    Column("meter_id", String(31), nullable=False),
+    Column("meter_id", METER_ID, nullable=False),
     Column("account", ADDRESS, nullable=False),
     Column("import_wh", BigInteger, nullable=False),
     Column("export_wh", BigInteger, nullable=False),
@@ -360,7 +362,14 @@ people = Table(
     Column("location", Text),
 )
 
-FROM_CHAIN: tuple[Table, ...] = tuple(table for table in metadata.sorted_tables if table is not people)
+once = Table(  # requests that were carried out and count once, by hash, for as long as their signatures hold
+    "once",
+    metadata,
+    Column("digest", HASH, primary_key=True),
+    Column("expires", BigInteger, nullable=False, index=True),
+)
+
+FROM_CHAIN: tuple[Table, ...] = tuple(table for table in metadata.sorted_tables if table not in (people, once))
 """Tables made from the chain alone."""
 
 LATER: tuple[tuple[Table, str, tuple[str, ...]], ...] = (

@@ -193,11 +193,14 @@ def transfer(chain: Node, account: AddressInPath, body: Transfer) -> Payloads:
 def tell(settings: Configured, caller: SignedBy, body: PersonRequest) -> PersonShape:
     """Keeps name, e-mail address and place of somebody, here and nowhere on the chain.
 
-    Signed by the account itself or by a distributor. What was known before is replaced.
+    Signed by the account itself or by a distributor; each such request counts once. What was known before is replaced.
     """
     caller.must_act_for(body.account)
+    if not caller.chain.view("Registry", "registeredAt", body.account):
+        raise Problem(404, "No such participant", f"{body.account} is no participant")
     person = people.Person(body.account, body.name, body.email, body.location)
     with settings.engine.begin() as connection:
+        caller.must_be_first(connection)
         people.remember(connection, person)
     return PersonShape(account=person.account, name=person.name, email=person.email, location=person.location)
 
@@ -215,6 +218,14 @@ def person(settings: Configured, caller: SignedBy, account: AddressInPath) -> Pe
 
 @router.delete("/{account}/person", status_code=204)
 def forget(settings: Configured, caller: SignedBy, account: AddressInPath) -> None:
-    """Erases what is known of somebody. Signed by the account itself or by a distributor; harmless when repeated."""
+    """Erases what is known of somebody. Signed by the account itself or by a distributor; harmless when repeated.
+
+    503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again.
+    """
     caller.must_act_for(account)
-    people.erase(settings.engine, account)
+    try:
+        people.erase(settings.engine, account)
+    except people.StillReadError as problem:
+        raise Problem(
+            503, "Not cleared yet", f"nothing is known any more, but {problem}", {"Retry-After": "5"}
+        ) from None

@@ -29,9 +29,16 @@ from busbar.api import (
 )
 from busbar.api.answers import Answers
 from busbar.api.context import Settings
-from busbar.api.middleware import Door
+from busbar.api.middleware import BodyLimit, Door
+from busbar.api.rpc import Passage
 
 PREFIX = "/api/v1"
+
+MOST_BYTES = 2_000_000
+"""Largest body: 200 bundles of 100 signed orders each."""
+
+MOST_HELD_BYTES = 64_000_000
+"""Of the bodies of all requests at a time."""
 
 THREADS = 4
 """That answer at a time. The rest waits, and streams and the relay's answers need none."""
@@ -86,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
     dapp.install(app, settings)
     problems.install(app)
     app.add_middleware(Answers, settings=settings)
+    app.add_middleware(BodyLimit, most_bytes=MOST_BYTES, most_held_bytes=MOST_HELD_BYTES)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -115,6 +123,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     for client in (app.state.settings.relay, app.state.settings.gateway):
         if client is not None:
             await client.aclose()
+    passage: Passage | None = getattr(app.state, "passage", None)
+    if passage is not None:
+        await passage.close()
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -24,6 +24,7 @@ from busbar.api.lately import Lately
 from busbar.api.problems import NotModified, Problem
 from busbar.chain import Chain
 from busbar.history import Head, head_of, market_of
+from busbar.readings import METER_ID_PATTERN
 from busbar.statements import Tariffs
 from busbar.tariff import FLAT_MARGINAL_PLAN
 from busbar.units import Calendar, Money
@@ -257,7 +258,7 @@ EpochInPath = Annotated[int, InPath(ge=0, le=MAX_EPOCH)]
 EpochFilter = Annotated[int | None, Query(ge=0, le=MAX_EPOCH)]
 ZoneFilter = Annotated[int | None, Query(ge=0, le=255)]
 OneZone = Annotated[int, Query(ge=0, le=255, description="A zone")]
-MeterInPath = Annotated[str, InPath(pattern="^[!-~]{1,31}$", description="A meter's id")]
+MeterInPath = Annotated[str, InPath(pattern=METER_ID_PATTERN, description="A meter's id")]
 OrderIdInPath = Annotated[
     str,
     InPath(pattern="^(0|[1-9][0-9]{0,58})$", description="epoch << 168 | index << 160 | account, in decimal"),

@@ -1,59 +1,26 @@
 """The dapp at the API's own address: its files, what it must know of the market, and a door to the node for wallets.
 
 A wallet needs a node of its own accord: to send transactions, and to follow them. `/rpc` passes on what wallets and
-pages ask and nothing that administers a node; the rate limit of the API holds for it too.
+pages ask, within bounds (`busbar.api.rpc`); the rate limit of the API holds for it too.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import Match, Mount
 from starlette.types import Scope
 
 from busbar import __version__, errors
 from busbar.api.context import Configured, Node, Settings
-from busbar.api.node import ask
 from busbar.api.problems import Problem
+from busbar.api.rpc import MOST_BYTES, Passage, parsed
 from busbar.chain import Chain
 from busbar.devnet import CHAIN_ID
-
-RPC_METHODS = frozenset(
-    (
-        "eth_blockNumber",
-        "eth_call",
-        "eth_chainId",
-        "eth_estimateGas",
-        "eth_feeHistory",
-        "eth_gasPrice",
-        "eth_getBalance",
-        "eth_getBlockByHash",
-        "eth_getBlockByNumber",
-        "eth_getCode",
-        "eth_getLogs",
-        "eth_getTransactionByHash",
-        "eth_getTransactionCount",
-        "eth_getTransactionReceipt",
-        "eth_maxPriorityFeePerGas",
-        "eth_sendRawTransaction",
-        "eth_syncing",
-        "net_version",
-        "web3_clientVersion",
-    )
-)
-"""What `/rpc` passes on."""
-
-MOST_BATCHED = 50
-"""Most requests in one call of `/rpc`."""
-
-MOST_BYTES = 262_144
-"""Longest body of a call of `/rpc`."""
-
-RPC_TIMEOUT_S = 20
 
 SECURITY = {
     # Mantine puts its colours into style elements; wallets' icons are data addresses.
@@ -102,40 +69,19 @@ def deployment(chain: Node, settings: Configured) -> JSONResponse:
 
 
 @router.post("/rpc", include_in_schema=False)
-async def rpc(request: Request, chain: Node) -> Response:
+async def rpc(request: Request, _: Node) -> Response:
     """Passes JSON-RPC on to the node, as far as wallets need it."""
+    # Any page may send other types from a visitor's browser, unasked; for this one the browser asks first.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem(415, "Not JSON", "the Content-Type must be application/json")
     raw = await request.body()
     if len(raw) > MOST_BYTES:
         raise Problem(413, "Too long", f"at most {MOST_BYTES} bytes")
-    try:
-        body = await request.json()
-    except ValueError:
-        raise Problem(400, "Not JSON", "the body is no JSON") from None
-    calls = body if isinstance(body, list) else [body]
-    if not 0 < len(calls) <= MOST_BATCHED:
-        raise Problem(422, "Batch", f"1 to {MOST_BATCHED} requests in a batch")
-    refused = [call for call in calls if not isinstance(call, dict) or call.get("method") not in RPC_METHODS]
-    if refused:
-        told = [_refusal(call) for call in refused]
-        return JSONResponse(told if isinstance(body, list) else told[0])
-    # Written anew: a name that stood twice in what was sent would mean one thing here and perhaps another at the node.
-    answer = await ask(_passed_on, chain.node.url, json.dumps(body).encode())
-    return Response(answer, media_type="application/json")
-
-
-def _refusal(call: Any) -> dict[str, Any]:
-    known = call if isinstance(call, dict) else {}
-    problem = {"code": -32601, "message": f"{known.get('method')} is not passed on"}
-    return {"jsonrpc": "2.0", "id": known.get("id"), "error": problem}
-
-
-def _passed_on(url: str, raw: bytes) -> bytes:
-    headers = {"Content-Type": "application/json"}
-    try:
-        return httpx.post(url, content=raw, headers=headers, timeout=RPC_TIMEOUT_S, trust_env=False).content
-    except httpx.HTTPError:
-        # The node's address is the operator's business.
-        raise Problem(503, "The node does not answer", "try again later", {"Retry-After": "5"}) from None
+    passage: Passage = request.app.state.passage
+    answer = await passage.answer(parsed(raw))
+    # In ASCII, as half of a surrogate pair has no other form.
+    return Response(json.dumps(answer), media_type="application/json")
 
 
 class _Files(StaticFiles):
@@ -146,6 +92,13 @@ class _Files(StaticFiles):
         kept = "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache"
         response.headers.update({"Cache-Control": kept, **SECURITY})
         return response
+
+
+class _Page(Mount):
+    """The page's files at every address but the API's, which says itself what it does not answer."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.NONE, {}) if scope["path"].startswith("/api/") else super().matches(scope)
 
 
 class DappMissing(errors.BusbarError):
@@ -168,5 +121,7 @@ def install(app: FastAPI, settings: Settings) -> None:
     if settings.dapp is None:
         return
     app.include_router(router)
+    if settings.chain is not None:
+        app.state.passage = Passage(settings.chain.node.url)
     files = _Files(directory=require_built(settings.dapp), html=True)
-    app.mount("/", GZipMiddleware(files, minimum_size=1_000))
+    app.router.routes.append(_Page("/", GZipMiddleware(files, minimum_size=1_000)))

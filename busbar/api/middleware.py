@@ -1,5 +1,6 @@
 """What every request goes through: an id, a limit to its rate, a line in the log."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -15,6 +16,9 @@ from busbar import metrics
 from busbar.api.problems import answer
 
 log = structlog.get_logger(__name__)
+
+BODY_S = 30
+"""Longest wait for a whole body."""
 
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -72,16 +76,19 @@ class Door:
 
 
 class BodyLimit:
-    """Refuses a body above a size before it is read as a whole, whatever its headers say.
+    """Refuses a body above a size before it is read as a whole, whatever its headers say, or one that takes too long.
 
     Args:
         app: What answers.
         most_bytes: Largest body.
+        most_held_bytes: Of the bodies of all requests at a time; no limit if None.
     """
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, most_bytes: int, most_held_bytes: int | None = None) -> None:
         self.app = app
         self.most_bytes = most_bytes
+        self.most_held_bytes = most_held_bytes
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -90,23 +97,41 @@ class BodyLimit:
             return
         told = dict(scope["headers"]).get(b"content-length", b"0")
         too_large = told.isdigit() and int(told) > self.most_bytes
-        body = b""
-        while not too_large:
-            message = await receive()
-            if message["type"] != "http.request":
+        too_many = False
+        body, patience = bytearray(), asyncio.timeout(BODY_S)
+        try:
+            async with patience:
+                while not too_large:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return
+                    piece = message.get("body", b"")
+                    self._held += len(piece)
+                    body += piece
+                    too_large = len(body) > self.most_bytes
+                    too_many = self.most_held_bytes is not None and bool(piece) and self._held > self.most_held_bytes
+                    if too_many or not message.get("more_body", False):
+                        break
+            if too_large:
+                detail = f"a body may have {self.most_bytes} bytes"
+                refused = answer(Request(scope), 413, "Body too large", detail, {"Connection": "close"})
+                await refused(scope, receive, send)
                 return
-            body += message.get("body", b"")
-            too_large = len(body) > self.most_bytes
-            if not message.get("more_body", False):
-                break
-        if too_large:
-            detail = f"a body may have {self.most_bytes} bytes"
-            refused = answer(Request(scope), 413, "Body too large", detail, {"Connection": "close"})
+            if too_many:
+                again = {"Connection": "close", "Retry-After": "5"}
+                refused = answer(Request(scope), 503, "Too many bodies", "try again later", again)
+                await refused(scope, receive, send)
+                return
+            whole = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
+
+            async def given() -> Message:
+                return next(whole, None) or await receive()
+
+            await self.app(scope, given, send)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            refused = answer(Request(scope), 408, "Too slow", f"a body may take {BODY_S} s", {"Connection": "close"})
             await refused(scope, receive, send)
-            return
-        whole = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-        async def given() -> Message:
-            return next(whole, None) or await receive()
-
-        await self.app(scope, given, send)
+        finally:
+            self._held -= len(body)

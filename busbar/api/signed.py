@@ -17,7 +17,9 @@ from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
+from sqlalchemy import Connection
 
+from busbar import people
 from busbar.api.context import Node
 from busbar.api.problems import Problem
 from busbar.chain import Chain
@@ -52,10 +54,19 @@ def text_to_sign(method: str, path: str, chain_id: int, expires: int, body: byte
 
 
 class Caller(NamedTuple):
-    """Who signed a request."""
+    """Who signed a request.
+
+    Attributes:
+        account: Whose signature it is.
+        chain: The market.
+        digest: Hash of account and signed text: of the same request the same, in whatever form its signature comes.
+        expires: When the signature ends, Unix seconds.
+    """
 
     account: str
     chain: Chain
+    digest: str
+    expires: int
 
     def may_act_for(self, account: str) -> bool:
         """Whether the caller is the account itself, or a distributor."""
@@ -72,6 +83,15 @@ class Caller(NamedTuple):
         """
         if not self.may_act_for(account):
             raise Problem(403, "Not allowed", f"{self.account} is neither {account} nor a distributor")
+
+    def must_be_first(self, connection: Connection) -> None:
+        """Notes the request as carried out by this transaction.
+
+        Raises:
+            Problem: It was before.
+        """
+        if not people.first_time(connection, self.digest, self.expires, int(time.time())):
+            raise Problem(409, "Used already", "this request was carried out before: sign another one")
 
 
 async def caller_of(request: Request, chain: Node, header: Annotated[str | None, Depends(_SCHEME)]) -> Caller:
@@ -96,7 +116,8 @@ async def caller_of(request: Request, chain: Node, header: Annotated[str | None,
         signer = None
     if signer != account:
         raise Problem(401, "Wrong signature", f"the request as received was not signed by {account}", challenge)
-    return Caller(str(account), chain)
+    digest = "0x" + hashlib.sha256(f"{account}\n{text}".encode()).hexdigest()
+    return Caller(str(account), chain, digest, expires)
 
 
 SignedBy = Annotated[Caller, Depends(caller_of)]

@@ -6,6 +6,7 @@ while; clients such as EventSource come back by themselves.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
@@ -28,6 +29,9 @@ PAUSE_S = 0.5
 MOST_OPEN = 500
 """Streams open at a time."""
 
+MOST_OF_ADDRESS = 16
+"""Streams open at a time from one address."""
+
 
 class Watch:
     """The newest block, looked up once for all streams.
@@ -38,7 +42,7 @@ class Watch:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.open = 0
+        self.open: Counter[str] = Counter()
         self._head: Head | None = None
         self._looked_at = 0.0
         self._lock = asyncio.Lock()
@@ -82,13 +86,19 @@ class OrdersNews(BaseModel):
 async def watch_of(request: Request) -> AsyncIterator[Watch]:
     """The application's watch, with one more stream open."""
     watch: Watch = request.app.state.watch
-    if watch.open >= MOST_OPEN:
+    caller = request.client.host if request.client else "unknown"
+    if watch.open.total() >= MOST_OPEN:
         raise Problem(503, "Too many streams", f"{MOST_OPEN} are open", {"Retry-After": "30"})
-    watch.open += 1
+    if watch.open[caller] >= MOST_OF_ADDRESS:
+        detail = f"{MOST_OF_ADDRESS} are open from {caller}"
+        raise Problem(429, "Too many streams", detail, {"Retry-After": "30"})
+    watch.open[caller] += 1
     try:
         yield watch
     finally:
-        watch.open -= 1
+        watch.open[caller] -= 1
+        if not watch.open[caller]:
+            del watch.open[caller]
 
 
 Watching = Annotated[Watch, Depends(watch_of)]

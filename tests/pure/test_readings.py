@@ -133,13 +133,28 @@ def test_signer__zero_s__raises_invalid_signature():
         SignedReading(READING, SIGNED.r, bytes(32)).signer(DOMAIN)
 
 
+ODD_IDS = {
+    "no text": b"\xff\xfe".ljust(32, b"\0"),
+    "a zero within": b"a\0b".ljust(32, b"\0"),
+    "a space": b"a b".ljust(32, b"\0"),
+    "no zero": b"m" * 32,
+    "hex digits of its own": b"0x" + b"3" * 30,
+    "zeros": bytes(32),
+}
+
+
+@pytest.mark.parametrize("raw", ODD_IDS.values(), ids=ODD_IDS)
+def test_meter_id_text__bytes_that_are_no_plain_text__is_hex_and_comes_back(raw):
+    assert meter_id_text(raw) == "0x" + raw.hex()
+    assert meter_id_bytes(meter_id_text(raw)) == raw
+
+
 @pytest.mark.parametrize(
-    "raw",
-    [b"abc".ljust(31, b"\0"), b"abc".ljust(33, b"\0"), bytes(32), b"a\0b".ljust(32, b"\0"), b"\xff" * 32, b"m" * 32],
+    "text", ["0x" + meter_id_bytes("m-1").hex(), "0x" + "FF" * 32, "0x" + "ff" * 31, "0x" + "ff" * 33]
 )
-def test_meter_id_text__bytes_that_are_no_id__raises_invalid_reading(raw):
+def test_meter_id_bytes__hex_that_nothing_is_shown_as__raises_invalid_reading(text):
     with pytest.raises(InvalidReading) as caught:
-        meter_id_text(raw)
+        meter_id_bytes(text)
     assert caught.value.field == "meterId"
 
 
@@ -156,6 +171,7 @@ CHANGED = {
     "unknown field": ({"zone": 1}, "zone", "is no field of a reading"),
     "number as id": ({"meterId": 7}, "meterId", "must be a text"),
     "id too long": ({"meterId": "m" * 32}, "meterId", "must be 1 to 31"),
+    "hex as id": ({"meterId": "0x" + "ff" * 32}, "meterId", "must be 1 to 31"),
     "text as number": ({"importWh": "12345"}, "importWh", "must be a whole number"),
     "fraction": ({"importWh": 1.0}, "importWh", "must be a whole number"),
     "truth": ({"exportWh": True}, "exportWh", "must be a whole number"),
@@ -337,6 +353,11 @@ def test_meter_id__any_text__comes_back(meter_id):
     assert len(raw) == 32
     assert raw.startswith(meter_id.encode())
     assert meter_id_text(raw) == meter_id
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_meter_id__any_bytes_of_the_chain__come_back(raw):
+    assert meter_id_bytes(meter_id_text(raw)) == raw
 
 
 @given(READINGS, st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))

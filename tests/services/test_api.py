@@ -1,9 +1,11 @@
 """The API over a real socket: what it answers, what it refuses, and what never reaches it."""
 
+import contextlib
 import csv
 import io
 import json
 import socket
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -537,6 +539,51 @@ def test_person__erased__is_in_no_table_no_export_and_no_file(live, client_of, t
         assert not any(told in row for row in rows)
         for path in tmp_path.iterdir():
             assert told.encode() not in path.read_bytes(), path
+
+
+def test_person__erased_while_somebody_reads__is_503_and_cleared_when_asked_again(live, client_of, tmp_path):
+    consumer = live[0].actors.consumer
+    client = client_of(consumer)
+    client.tell(consumer.address, **SOMEBODY)
+
+    def remnants():
+        return [path.name for path in tmp_path.iterdir() if SOMEBODY["name"].encode() in path.read_bytes()]
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "live.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM people").fetchone()
+        with pytest.raises(ApiError, match="erase again") as caught:
+            client.erase(consumer.address)
+        assert caught.value.status == 503
+        assert remnants() == ["live.db-wal"]
+        with pytest.raises(ApiError, match="nothing is known"):
+            client.person(consumer.address)
+    client.erase(consumer.address)
+    assert remnants() == []
+
+
+@pytest.mark.parametrize("erased", [True, False])
+def test_person__the_same_request_to_tell_again__is_409(live, client_of, erased):
+    market, url, _ = live
+    consumer = market.actors.consumer
+    body = json.dumps({"account": consumer.address, "name": SOMEBODY["name"]}).encode()
+    header = {"Authorization": authorization(consumer, "POST", "/api/v1/accounts", body=body)}
+    headers = header | {"Content-Type": "application/json"}
+    assert httpx.post(url + "/api/v1/accounts", content=body, headers=headers).status_code == 201
+    if erased:
+        client_of(consumer).erase(consumer.address)
+    answer = httpx.post(url + "/api/v1/accounts", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["title"]) == (409, "Used already")
+    with pytest.raises(ApiError, match="nothing is known") if erased else contextlib.nullcontext():
+        client_of(consumer).person(consumer.address)
+
+
+def test_person__of_an_account_that_is_not_registered__is_404(live, client_of):
+    outsider = live[0].actors.outsider
+    for caller in (outsider, live[0].actors.distributor):
+        with pytest.raises(ApiError, match="is no participant") as caught:
+            client_of(caller).tell(outsider.address, **SOMEBODY)
+        assert caught.value.status == 404
 
 
 def test_person__the_index_is_rebuilt__stays_known(live, client_of):

@@ -1,6 +1,8 @@
 """Answers kept until the next block: repeated from memory, made again after a block, and never another request's."""
 
+import contextlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -10,6 +12,7 @@ from sqlalchemy import event
 from busbar.api import answers
 from busbar.api.context import Settings
 from busbar.api.lately import Lately
+from busbar.api.streams import MOST_OF_ADDRESS
 from busbar.history import open_database
 from tests.market import bid
 from tests.served import followed, served
@@ -118,6 +121,22 @@ def test_stream__two_listen_to_the_same__both_hear(live):
         assert next(first.iter_lines()).startswith("event: block")
         with http.stream("GET", "streams/blocks", timeout=5) as second:
             assert next(second.iter_lines()).startswith("event: block")
+
+
+def test_streams__more_than_an_address_may_have__are_429_until_one_ends(live):
+    _, http, _ = live
+    with contextlib.ExitStack() as opened:
+        for _ in range(MOST_OF_ADDRESS):
+            stream = opened.enter_context(http.stream("GET", "streams/blocks"))
+            assert stream.status_code == 200
+        answer = http.get("streams/blocks")
+        assert (answer.status_code, answer.json()["title"]) == (429, "Too many streams")
+    for _ in range(200):
+        with http.stream("GET", "streams/blocks") as stream:
+            if stream.status_code == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail("none ends")
 
 
 LASTING = (

@@ -1,13 +1,18 @@
 """The community's figures over HTTP, and the dapp's own door: files, what it must know, and JSON-RPC for wallets."""
 
 import json
+import os
+import signal
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from busbar.api.context import Settings
-from busbar.api.dapp import MOST_BATCHED, MOST_BYTES, DappMissing
+from busbar.api.dapp import DappMissing
+from busbar.api.rpc import MOST_BATCHED, MOST_BLOCKS, MOST_BYTES, PART
+from busbar.chain import TRANSACTION_GAS_CAP
 from busbar.history import open_database
 from busbar.tariff import UTHB_PER_TICK
 from tests.served import followed, served
@@ -41,7 +46,7 @@ def door(market, built, tmp_path):
     with (
         followed(market.chain, engine),
         served(Settings(engine, market.chain, rate=None, dapp=built)) as url,
-        httpx.Client(base_url=url, headers={"connection": "close"}) as client,
+        httpx.Client(base_url=url, headers={"connection": "close"}, timeout=30) as client,
     ):
         yield client
     engine.dispose()
@@ -126,6 +131,17 @@ def test_file_that_is_not_there__asked_for__is_a_problem_document(door):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("method", ["HEAD", "DELETE"])
+def test_api__another_method_than_it_has__is_405_beside_the_dapp(door, method):
+    answer = door.request(method, "/api/v1/status")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+
+
+def test_api__where_nothing_is__is_a_problem_document_beside_the_dapp(door):
+    answer = door.get("/api/v1/nothing")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "nothing is at /api/v1/nothing")
+
+
 def test_folder__without_a_built_dapp__is_refused(market, tmp_path):
     with pytest.raises(DappMissing, match="make dapp-build"), served(Settings(None, market.chain, dapp=tmp_path)):
         pass
@@ -139,11 +155,14 @@ def test_deployment__asked_for__tells_the_market_and_no_node(door, market):
     assert market.chain.node.url not in json.dumps(told)
 
 
+JSON = {"content-type": "application/json"}
+
+
 def asked(door, *calls):
     bodies = [
         {"jsonrpc": "2.0", "id": n, "method": method, "params": params} for n, (method, *params) in enumerate(calls)
     ]
-    return door.post("/rpc", json=bodies if len(bodies) > 1 else bodies[0])
+    return door.post("/rpc", content=json.dumps(bodies if len(bodies) > 1 else bodies[0]), headers=JSON)
 
 
 def test_rpc__what_wallets_ask__is_the_nodes_answer(door, market):
@@ -153,11 +172,18 @@ def test_rpc__what_wallets_ask__is_the_nodes_answer(door, market):
     assert int(gas_price["result"], 16) >= 0
 
 
-@pytest.mark.parametrize("method", ["anvil_setBalance", "evm_mine", "eth_sendTransaction", "debug_traceCall", None])
-def test_rpc__what_administers_a_node__is_refused(door, market, method):
+@pytest.mark.parametrize(
+    ("method", "code"),
+    [
+        *((name, -32601) for name in ("anvil_setBalance", "evm_mine", "eth_sendTransaction", "debug_traceCall")),
+        *((odd, -32600) for odd in (None, [], {}, 7)),
+        ("\ud800", -32601),
+    ],
+)
+def test_rpc__what_administers_a_node_or_is_no_method__is_refused(door, market, method, code):
     before = market.chain.head().number
     told = asked(door, ("eth_chainId",), (method,)).json()
-    assert [entry["error"]["code"] for entry in told] == [-32601]
+    assert [entry["error"]["code"] for entry in told] == [code]
     assert market.chain.head().number == before
 
 
@@ -168,14 +194,106 @@ def test_rpc__what_administers_a_node__is_refused(door, market, method):
         (b"[]", 422),
         (json.dumps([{"id": 1, "method": "eth_chainId"}] * (MOST_BATCHED + 1)).encode(), 422),
         (b" " * (MOST_BYTES + 1), 413),
+        (b"[" * 200_000, 400),
+        (b'{"id":1,"method":"eth_chainId","params":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
+        (b'{"id":NaN,"method":"eth_chainId"}', 400),
+        (b'{"id":1e999,"method":"eth_chainId"}', 400),
+        (b'{"id":1,"method":"\xff"}', 400),
     ],
 )
-def test_rpc__too_much_or_not_json__is_refused(door, body, status):
-    assert door.post("/rpc", content=body).status_code == status
+def test_rpc__too_much_or_not_json__is_a_problem_document(door, body, status):
+    answer = door.post("/rpc", content=body, headers=JSON)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
 def test_rpc__a_method_named_twice__is_what_was_looked_at(door, market):
     before = market.chain.head().number
     body = b'{"jsonrpc":"2.0","id":1,"method":"evm_mine","method":"eth_chainId","params":[]}'
-    assert door.post("/rpc", content=body).json()["result"] == hex(market.chain.chain_id)
+    assert door.post("/rpc", content=body, headers=JSON).json()["result"] == hex(market.chain.chain_id)
     assert market.chain.head().number == before
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_rpc__from_any_page_unasked__is_415(door, kind):
+    body = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
+    assert door.post("/rpc", content=body, headers={"content-type": kind}).status_code == 415
+
+
+def test_rpc__a_page_of_an_origin_that_is_not_named__may_not_ask(market, built, tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'live.db'}")
+    settings = Settings(engine, market.chain, rate=None, dapp=built, cors_origins=("https://one.example",))
+    with followed(market.chain, engine), served(settings) as url:
+        told = {}
+        for origin in ("https://one.example", "https://evil.example"):
+            wish = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+            answer = httpx.options(f"{url}/rpc", headers={"origin": origin, **wish, "connection": "close"})
+            told[origin] = (answer.status_code, answer.headers.get("access-control-allow-origin"))
+    engine.dispose()
+    assert told == {"https://one.example": (200, "https://one.example"), "https://evil.example": (400, None)}
+
+
+FOREVER, GAS_LEFT = "0x5b600056", "0x5a60005260206000f3"
+"""Code that never ends, and code that returns the gas it has."""
+
+
+@pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        [{"to": "0x" + "aa" * 20}, "latest", {"0x" + "aa" * 20: {"code": FOREVER}}],
+        [{"to": "0x" + "aa" * 20}, "latest", None, {"time": "0x1"}],
+        [{"data": FOREVER, "gasLimit": "0x2540be400"}],
+        [{"data": FOREVER, "gas": 10**9}],
+        [{"data": FOREVER, "gas": "0xzz"}],
+        [],
+        ["0x"],
+        {"to": "0x"},
+    ],
+)
+def test_rpc__a_call_beyond_the_chain_as_it_is__is_refused(door, method, params):
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    assert door.post("/rpc", json=body).json()["error"]["code"] == -32602
+
+
+@pytest.mark.parametrize("gas", [{}, {"gas": "0x2540be400"}], ids=["none named", "ten billion"])
+def test_rpc__a_call_with_more_gas_than_a_transaction__has_a_transactions(door, gas):
+    left = int(asked(door, ("eth_call", {"data": GAS_LEFT, **gas}, "latest")).json()["result"], 16)
+    assert TRANSACTION_GAS_CAP * 9 // 10 < left < TRANSACTION_GAS_CAP
+
+
+def test_rpc__a_call_with_little_gas__has_just_that(door):
+    left = int(asked(door, ("eth_call", {"data": GAS_LEFT, "gas": hex(100_000)}, "latest")).json()["result"], 16)
+    assert left < 100_000
+
+
+def test_rpc__more_than_a_part__is_answered_in_order(door):
+    answers = asked(door, *[("eth_chainId",), ("eth_blockNumber",)] * PART).json()
+    assert [answer["id"] for answer in answers] == list(range(2 * PART))
+
+
+@pytest.mark.parametrize(
+    ("wish", "allowed"),
+    [
+        ({"fromBlock": "0x0", "toBlock": hex(MOST_BLOCKS - 1)}, True),
+        ({"fromBlock": "0x0", "toBlock": hex(MOST_BLOCKS)}, False),
+        ({"fromBlock": "earliest", "toBlock": "0xffffffff"}, False),
+        ({"fromBlock": "0x0"}, True),
+        ({}, True),
+    ],
+)
+def test_rpc__events__are_told_of_so_many_blocks(door, wish, allowed):
+    told = asked(door, ("eth_getLogs", wish)).json()
+    assert ("result" in told, told.get("error", {}).get("code")) == ((True, None) if allowed else (False, -32005))
+
+
+def test_rpc__the_node_stands_still__the_api_answers_meanwhile_and_the_calls_are_503(door, market):
+    with ThreadPoolExecutor(8) as wallets:
+        os.kill(market.devnet.pid, signal.SIGSTOP)
+        try:
+            waiting = [wallets.submit(asked, door, ("eth_chainId",)) for _ in range(8)]
+            answers = [door.get("/api/v1/participants", timeout=4) for _ in range(3)]
+            statuses = {done.result().status_code for done in waiting}
+        finally:
+            os.kill(market.devnet.pid, signal.SIGCONT)
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert statuses == {503}

@@ -1,12 +1,16 @@
 """A replayed market that goes on: tomorrow is like today, and everything is served at one address."""
 
+import os
+import signal
+
 import httpx
 import pytest
 
+from busbar.chain import ChainUnreachableError, Node
 from busbar.community import load_community
 from busbar.devnet import dev_signer, free_port
 from busbar.enrolment import chosen, plan
-from busbar.live import GUEST, GUEST_METER, RepeatedMeters, RepeatedTariff, serve
+from busbar.live import GUEST, GUEST_METER, LiveMarket, RepeatedMeters, RepeatedTariff, serve
 from busbar.replay import ReplaySettings, replayed
 from tests.communities import House, write_community
 from tests.days import Silent
@@ -100,3 +104,42 @@ def test_serve__until_interrupted__has_everything_at_one_address(file, tmp_path)
     assert (seen["page"], seen["pace"], seen["guest"], seen["to sign"]) == ("the dapp", 480, "active", "Orders")
     assert seen["status"]["behind_blocks"] == 0
     assert [meter["meter_id"] for meter in seen["meters"]] == [GUEST_METER]
+
+
+@pytest.fixture
+def live(file, tmp_path):
+    with replayed(ReplaySettings(file, None, 1, 1, tmp_path / "out"), Silent()) as done:
+        market = LiveMarket(done, tmp_path / "out" / "deployment.json", tmp_path)
+        market.prepare()
+        # Whoever mines does not wait for half a minute.
+        market.devnet.node = Node(market.devnet.url, timeout_s=0.5)
+        yield market
+        market.engine.dispose()
+
+
+def test_go_on__the_node_stands_still_for_a_while__goes_on_afterwards(live, monkeypatch):
+    late = []
+
+    def warned(told, **_):
+        if told == "the node is late":
+            os.kill(live.devnet.pid, signal.SIGCONT)
+            late.append(live.chain.head().number)
+            monkeypatch.setattr(live, "step", lambda: after(live.chain.head().number))
+
+    def after(block):
+        if block > late[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("busbar.live.log.warning", warned)
+    monkeypatch.setattr(live, "step", lambda: os.kill(live.devnet.pid, signal.SIGSTOP))
+    # Not stopped before the head is read: that client waits for half a minute.
+    live.chain.node = live.devnet.node
+    with pytest.raises(KeyboardInterrupt):
+        live.go_on()
+    assert len(late) == 1
+
+
+def test_go_on__the_node_has_ended__ends(live, monkeypatch):
+    monkeypatch.setattr(live, "step", lambda: os.kill(live.devnet.pid, signal.SIGKILL))
+    with pytest.raises(ChainUnreachableError):
+        live.go_on()

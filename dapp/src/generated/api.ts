@@ -211,7 +211,7 @@ export interface paths {
          * Tell
          * @description Keeps name, e-mail address and place of somebody, here and nowhere on the chain.
          *
-         *     Signed by the account itself or by a distributor. What was known before is replaced.
+         *     Signed by the account itself or by a distributor; each such request counts once. What was known before is replaced.
          */
         post: operations["post_accounts"];
         delete?: never;
@@ -377,6 +377,8 @@ export interface paths {
         /**
          * Forget
          * @description Erases what is known of somebody. Signed by the account itself or by a distributor; harmless when repeated.
+         *
+         *     503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again.
          */
         delete: operations["delete_accounts_account_person"];
         options?: never;
