@@ -337,10 +337,12 @@ class Place:
         """What wrk measured."""
         file = self.folder / "paths"
         file.write_text("\n".join(paths) + "\n", encoding="utf-8")
+        # With few requests few connections: the server ends those that ask nothing for some seconds.
+        connections = min(CONNECTIONS, max(8, round(rate / 4)))
         command = [
             "wrk",
             "-t1",
-            f"-c{CONNECTIONS}",
+            f"-c{connections}",
             f"-d{seconds}s",
             "--timeout",
             "60s",
