@@ -22,11 +22,6 @@ export function isDeclined(problem: unknown): boolean {
   return codes(problem).includes(DECLINED);
 }
 
-/** The relay is not there, or cannot answer. */
-export function isAway(problem: unknown): boolean {
-  return problem instanceof ApiError && problem.status === 503;
-}
-
 /** Nothing is known of what was asked: the relay is away, or the answer was lost on its way. */
 export function isLost(problem: unknown): boolean {
   return problem instanceof TypeError || (problem instanceof ApiError && problem.status >= 500 && !problem.error);
