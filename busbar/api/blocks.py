@@ -27,11 +27,11 @@ from busbar.api.context import (
     Here,
     Limit,
     Node,
-    Now,
     Settings,
     View,
     plain_view_of,
     read,
+    read_now,
 )
 from busbar.api.node import ask, asks_node
 from busbar.api.problems import Problem
@@ -53,7 +53,8 @@ router = APIRouter()
 
 
 @router.get("/status", tags=["server"])
-def status(here: Now, settings: Configured) -> Status:
+@read_now
+def status(here: Here, settings: Configured) -> Status:
     """What this server serves, and how far it is; node and relay as they were within the last second."""
     market = here.connection.execute(select(tables.market)).mappings().one()
     node_block, relay = settings.beside()

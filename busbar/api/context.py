@@ -195,7 +195,14 @@ def read_events(endpoint: Callable[..., Any]) -> Callable[..., Response]:
     return read(endpoint, Lasting)
 
 
-def read(endpoint: Callable[..., Any], kind: type[Response] = Response) -> Callable[..., Response]:
+def read_now(endpoint: Callable[..., Any]) -> Callable[..., Response]:
+    """As `read`, for an answer in which others than the index have a part: it has no ETag, and nobody keeps it."""
+    return read(endpoint, tagged=False)
+
+
+def read(
+    endpoint: Callable[..., Any], kind: type[Response] = Response, *, tagged: bool = True
+) -> Callable[..., Response]:
     """Answers a read, a function whose first argument is `here: Here`, in one go on one thread.
 
     The index is opened, asked, and the answer written there, for each change of threads costs more than a query.
@@ -210,12 +217,12 @@ def read(endpoint: Callable[..., Any], kind: type[Response] = Response) -> Calla
         with contextmanager(plain_view_of)(reading.settings) as view:
             # What is answered is a function of the newest block and of the address asked for.
             etag = etag_of(view.head)
-            if etag in (tag.strip() for tag in (reading.known or "").split(",")):
+            if tagged and etag in (tag.strip() for tag in (reading.known or "").split(",")):
                 raise NotModified(etag)
             answer = endpoint(here=view, **arguments)
             if isinstance(answer, Response):
                 return answer
-            headers = {"ETag": etag, "Cache-Control": "no-cache"}
+            headers = {"Cache-Control": "no-cache"} | ({"ETag": etag} if tagged else {})
             return kind(written.dump_json(answer, by_alias=True), media_type="application/json", headers=headers)
 
     later = [

@@ -16,6 +16,7 @@ import {
   readOpenOrders,
 } from "./chain";
 import { useEpoch, useMarket } from "./market";
+import { listen } from "./stream";
 
 /** How many epochs the price history goes back: a day of quarter hours. */
 export const HISTORY = 96;
@@ -45,11 +46,9 @@ export function useBook(): UseQueryResult<Book> {
   const queries = useQueryClient();
   useEffect(() => {
     if (!deployment.api) return;
-    const stream = new EventSource(`${deployment.api}/streams/book?zone=${deployment.zone}`);
-    stream.addEventListener("book", (event: MessageEvent<string>) =>
-      queries.setQueryData(["book"], bookOf(JSON.parse(event.data) as Shapes["BookShape"])),
+    return listen(`${deployment.api}/streams/book?zone=${deployment.zone}`, "book", (book) =>
+      queries.setQueryData(["book"], bookOf(book as Shapes["BookShape"])),
     );
-    return () => stream.close();
   }, [deployment, queries]);
   return useQuery({
     queryKey: ["book"],

@@ -6,7 +6,7 @@ import {
 } from "viem";
 import { expect, test } from "vitest";
 import { ApiError } from "./api";
-import { Expired, isAway, nameOf, NoEther, Refused, sentenceOf, Tampered, Unheard } from "./failures";
+import { Expired, isLost, nameOf, NoEther, Refused, sentenceOf, Tampered, Unheard } from "./failures";
 import { tradingAbi } from "./generated/Trading";
 import { errorsAbi } from "./generated/errors";
 import { en, th } from "./i18n";
@@ -41,8 +41,8 @@ test("sentenceOf: nobody answers: says to try again", () => {
   expect(sentenceOf(new ApiError(429, {}), en)).toBe(en.failure.busy);
 });
 
-test("isAway: the relay cannot answer: is so for 503 alone", () => {
-  expect([503, 422].map((status) => isAway(new ApiError(status, {})))).toEqual([true, false]);
+test("isLost: the relay cannot answer or refuses: is so for the first alone", () => {
+  expect([503, 422].map((status) => isLost(new ApiError(status, {})))).toEqual([true, false]);
 });
 
 test.each<[unknown, string]>([

@@ -22,9 +22,9 @@ export function isDeclined(problem: unknown): boolean {
   return codes(problem).includes(DECLINED);
 }
 
-/** The relay is not there, or cannot answer. */
-export function isAway(problem: unknown): boolean {
-  return problem instanceof ApiError && problem.status === 503;
+/** Nothing is known of what was asked: the relay is away, or the answer was lost on its way. */
+export function isLost(problem: unknown): boolean {
+  return problem instanceof TypeError || (problem instanceof ApiError && problem.status >= 500 && !problem.error);
 }
 
 /** The relay brought a signed message, or tried to, and the contracts refused it. */

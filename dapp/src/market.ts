@@ -5,6 +5,7 @@ import type { Config } from "wagmi";
 import type { Api } from "./api";
 import type { Reader } from "./chain";
 import type { Deployment } from "./deployment";
+import { listen } from "./stream";
 import { midnightBefore } from "./units";
 
 /** The newest block: its number and time, and when this page heard of it. */
@@ -34,11 +35,7 @@ export class Newsroom {
           this.tell({ number: Number(number), timestamp: Number(timestamp), epoch });
         },
       });
-    const stream = new EventSource(`${api}/streams/blocks`);
-    stream.addEventListener("block", (event: MessageEvent<string>) =>
-      this.tell(JSON.parse(event.data) as Omit<News, "heardMs">),
-    );
-    return () => stream.close();
+    return listen(`${api}/streams/blocks`, "block", (news) => this.tell(news as Omit<News, "heardMs">));
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {

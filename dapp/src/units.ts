@@ -103,14 +103,16 @@ export function midnightBefore(timestamp: number): number {
 
 /**
  * What somebody typed, as a whole number of a smaller unit: "1.5" kWh with `places` 3 is 1500 Wh. Null if it is no
- * number, or finer than the unit.
+ * number, or finer than the unit. Commas stand between thousands only: "1,5" is refused.
  */
 export function parseDecimal(text: string, places: number): bigint | null {
-  const match = /^(\d{1,12})(?:\.(\d*))?$/.exec(text.trim().replaceAll(",", ""));
+  const match = /^(\d{1,12}|\d{1,3}(?:,\d{3}){1,3})(?:\.(\d*))?$/.exec(text.trim());
   if (!match) return null;
   const fraction = (match[2] ?? "").replace(/0+$/, "");
   if (fraction.length > places) return null;
-  return BigInt(match[1] ?? "0") * 10n ** BigInt(places) + BigInt(fraction.padEnd(places, "0") || "0");
+  return (
+    BigInt((match[1] ?? "0").replaceAll(",", "")) * 10n ** BigInt(places) + BigInt(fraction.padEnd(places, "0") || "0")
+  );
 }
 
 /** Whole seconds as 4:05, or 1:04:05. */

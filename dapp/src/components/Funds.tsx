@@ -77,6 +77,7 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
         sign: () => signWithdrawal(market, asset, wei),
         hand: (signed) => handWithdrawal(market, signed),
         follow: (errand) => followErrand(market, errand),
+        onceOnly: false,
         direct: () => ({
           title,
           fee: true,
@@ -124,6 +125,7 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
         sign: () => signPermit(market, asset, wei),
         hand: (permit) => handDeposit(market, asset, permit),
         follow: (errand) => followErrand(market, errand),
+        onceOnly: true,
         direct: (permit) => (permit === null ? both : bring(permit)),
       }),
     };

@@ -41,6 +41,7 @@ export function OpenOrders() {
         sign: () => signCancel(market, order),
         hand: (signed) => handCancel(market, signed),
         follow: (errand) => followErrand(market, errand),
+        onceOnly: true,
         direct: () => ({
           title,
           details: [t.orders.cancelHow],

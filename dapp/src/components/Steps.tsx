@@ -3,7 +3,7 @@
 import { Alert, Button, Group, Modal, Stack, Text } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
 import { useQueryClient } from "@tanstack/react-query";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import { isDeclined, sentenceOf } from "../failures";
 import { useWords } from "../i18n";
 
@@ -58,19 +58,31 @@ function Walk({ intent, close }: { intent: Intent; close: () => void }) {
   const [steps, setSteps] = useState(intent.steps);
   const [busy, setBusy] = useState<string | null>(null);
   const [problem, setProblem] = useState<unknown>(null);
+  const gone = useRef(false);
+  useEffect(() => {
+    gone.current = false;
+    return () => {
+      gone.current = true;
+    };
+  }, []);
   const [step, ...rest] = steps;
   if (!step) return null;
 
   const go = async () => {
+    // A signature that comes after the dialog was closed is handed to nobody.
+    const say = (text: string) => {
+      if (gone.current) throw new Error("closed");
+      setBusy(text);
+    };
     setProblem(null);
     setBusy(t.flow.signing);
     try {
-      const next = (await step.act(setBusy)) ?? rest;
+      const next = (await step.act(say)) ?? rest;
       setSteps(next);
       if (next.length) return;
       await queries.invalidateQueries();
       notifications.show({ title: t.flow.done, message: intent.done, color: "leaf" });
-      close();
+      if (!gone.current) close();
     } catch (caught) {
       if (caught instanceof Interrupted) setSteps(caught.left);
       setProblem(caught instanceof Interrupted ? caught.cause : caught);

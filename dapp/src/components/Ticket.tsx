@@ -262,6 +262,7 @@ function intentOf(
       sign: async () => signOrders(market, await messageFor(market, account, order)),
       hand: (signed) => handOrders(market, signed),
       follow: (bundle) => followOrders(market, bundle),
+      onceOnly: false,
       direct: () => ({
         title,
         details: [means, ...stands],

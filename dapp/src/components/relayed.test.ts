@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
 import { ApiError } from "../api";
+import { Unheard } from "../failures";
 import { en } from "../i18n";
 import { type RelayState, stepsOf } from "./relayed";
 import type { Step } from "./Steps";
 
 /** Steps of something whose handing over ends in a failure, if one is given; and what was done of it. */
-function steps(relay: RelayState, failure?: Error) {
+function steps(relay: RelayState, failure?: Error, onceOnly = true, lost?: Error) {
   const done: string[] = [];
   const direct = (signed: string | null): Step => ({
     title: "own",
@@ -24,14 +25,20 @@ function steps(relay: RelayState, failure?: Error) {
       return Promise.resolve("signature");
     },
     hand: () => {
-      if (failure) return Promise.reject(failure);
+      if (failure) {
+        const thrown = failure;
+        failure = undefined;
+        return Promise.reject(thrown);
+      }
       done.push("handed");
       return Promise.resolve("errand");
     },
     follow: (errand) => {
       done.push(`followed ${errand}`);
+      if (done.filter((what) => what.startsWith("followed")).length === 1 && lost) return Promise.reject(lost);
       return Promise.resolve();
     },
+    onceOnly,
     direct,
   });
   return { made, done };
@@ -70,4 +77,30 @@ test("stepsOf: the relay goes away after the signature: goes on with what was si
 test("stepsOf: the relay refuses: is no absence", async () => {
   const refusal = new ApiError(422, { type: "urn:busbar:error:InvalidNonce" });
   await expect(act(steps("there", refusal).made[0])).rejects.toBe(refusal);
+});
+
+test.each([new TypeError("fetch"), new ApiError(503, {})])(
+  "stepsOf: the answer to an order is lost: hands the same signature over again, and sends nothing",
+  async (failure) => {
+    const { made, done } = steps("there", failure, false);
+    await expect(act(made[0])).rejects.toBeInstanceOf(Unheard);
+    expect(await act(made[0])).toBeUndefined();
+    expect(done).toEqual(["signed", "handed", "followed errand"]);
+  },
+);
+
+test("stepsOf: following fails after the relay took it: goes on following, and signs nothing anew", async () => {
+  const { made, done } = steps("there", undefined, false, new Unheard());
+  await expect(act(made[0])).rejects.toBeInstanceOf(Unheard);
+  expect(await act(made[0])).toBeUndefined();
+  expect(done).toEqual(["signed", "handed", "followed errand", "followed errand"]);
+});
+
+test("stepsOf: the dialog is closed while the wallet asks: what was signed is handed to nobody", async () => {
+  const { made, done } = steps("there");
+  const closed = made[0]?.act(() => {
+    throw new Error("closed");
+  });
+  await expect(closed).rejects.toThrow("closed");
+  expect(done).toEqual(["signed"]);
 });

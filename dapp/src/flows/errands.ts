@@ -3,7 +3,7 @@
 import { signTypedData } from "wagmi/actions";
 import { type Shapes, told } from "../api";
 import { addressOf, type OpenOrder, orderPlace } from "../chain";
-import { Expired, isAway, Refused, Unheard } from "../failures";
+import { Expired, isLost, Refused, Unheard } from "../failures";
 import { cancelOrderTypes, market as constants, withdrawTypes } from "../generated/market";
 import { tradingAbi } from "../generated/Trading";
 import type { Market } from "../market";
@@ -40,7 +40,7 @@ export async function followed<T extends { state: string }>(first: T, ask: () =>
       now = await ask();
       unheard = 0;
     } catch (problem) {
-      if (!isAway(problem)) throw problem;
+      if (!isLost(problem)) throw problem;
       unheard += 1;
       if (unheard === PATIENCE) throw new Unheard();
     }

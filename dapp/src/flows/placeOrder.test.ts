@@ -5,6 +5,7 @@ import { says } from "./placeOrder";
 const ACCOUNT = "0xAbCdEf0123456789aBcDeF0123456789AbCdEf01";
 const ORDER = { side: "buy", tick: 380, quantityWh: 1_500, untilEpoch: null } as const;
 const STANDING = { ...ORDER, untilEpoch: 20 };
+const NOW = { zone: 1, nonce: 7, epoch: 4 };
 const MESSAGE = {
   account: ACCOUNT.toLowerCase(),
   zone: 1,
@@ -16,18 +17,18 @@ const MESSAGE = {
 };
 
 test("says: the order that was wished: does", () => {
-  expect(says(MESSAGE, ACCOUNT, ORDER)).toBe(true);
+  expect(says(MESSAGE, ACCOUNT, ORDER, NOW)).toBe(true);
 });
 
 test("says: the standing order that was wished: does", () => {
   expect(
-    says({ ...MESSAGE, orders: [{ ...MESSAGE.orders[0], untilEpoch: 20 }] } as typeof MESSAGE, ACCOUNT, STANDING),
+    says({ ...MESSAGE, orders: [{ ...MESSAGE.orders[0], untilEpoch: 20 }] } as typeof MESSAGE, ACCOUNT, STANDING, NOW),
   ).toBe(true);
 });
 
 test.each([4, 19, 21, 100])("says: a standing order until epoch %i instead of 20: does not", (untilEpoch) => {
   expect(
-    says({ ...MESSAGE, orders: [{ ...MESSAGE.orders[0], untilEpoch }] } as typeof MESSAGE, ACCOUNT, STANDING),
+    says({ ...MESSAGE, orders: [{ ...MESSAGE.orders[0], untilEpoch }] } as typeof MESSAGE, ACCOUNT, STANDING, NOW),
   ).toBe(false);
 });
 
@@ -37,10 +38,16 @@ test.each([
   ["more energy", { ...MESSAGE, orders: [{ ...MESSAGE.orders[0], energyWh: 15_000 }] }],
   ["another limit", { ...MESSAGE, orders: [{ ...MESSAGE.orders[0], limitTicksPerKWh: 1_023 }] }],
   ["that stands longer", { ...MESSAGE, orders: [{ ...MESSAGE.orders[0], untilEpoch: 5 }] }],
+  ["another zone", { ...MESSAGE, zone: 2 }],
+  ["another source", { ...MESSAGE, source: 1 }],
+  ["a nonce that was used", { ...MESSAGE, nonce: 6 }],
+  ["a nonce that voids all others", { ...MESSAGE, nonce: 1_005 }],
+  ["epochs to come", { ...MESSAGE, firstEpoch: 54, lastEpoch: 55, orders: [{ ...MESSAGE.orders[0], untilEpoch: 54 }] }],
+  ["that may enter long after", { ...MESSAGE, lastEpoch: 5_004 }],
   ["an order more", { ...MESSAGE, orders: [...MESSAGE.orders, ...MESSAGE.orders] }],
   ["no order", { ...MESSAGE, orders: [] }],
 ])("says: %s: does not", (_, message) => {
-  expect(says(message as typeof MESSAGE, ACCOUNT, ORDER)).toBe(false);
+  expect(says(message as typeof MESSAGE, ACCOUNT, ORDER, NOW)).toBe(false);
 });
 
 test("cancelMessage: an order of some epoch: names it whole, as the contract has it", () => {

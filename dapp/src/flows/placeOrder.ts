@@ -2,7 +2,7 @@
 
 import { signTypedData } from "wagmi/actions";
 import { type Shapes, told } from "../api";
-import { addressOf, packOrder } from "../chain";
+import { addressOf, packOrder, readHolding } from "../chain";
 import type { Order } from "../clearing";
 import { Expired, Refused, Tampered } from "../failures";
 import { ordersTypes } from "../generated/market";
@@ -24,15 +24,34 @@ export async function messageFor(market: Market, account: string, order: Wish): 
   const orders = [{ side, tick, quantity_wh: quantityWh, until_epoch: untilEpoch }];
   const answer = await told(market.api.POST("/api/v1/typed-data/orders", { body: { account, orders } }));
   const message = answer.typed_data.message as Message;
-  if (!says(message, account, order)) throw new Tampered();
+  if (!says(message, account, order, await standing(market, account as `0x${string}`))) throw new Tampered();
   return message;
 }
 
-/** Whether a message is this order of this account, and nothing more. */
-export function says(message: Message, account: string, order: Wish): boolean {
+/** What the chain says of an account: its zone, its next nonce, and the epoch that is open. */
+export type Standing = { zone: number; nonce: number; epoch: number };
+
+/** How far beyond its account's next nonce a message may be: as many as may wait. A higher one voids those below. */
+export const MOST_WAITING = 100;
+
+async function standing(market: Market, account: `0x${string}`): Promise<Standing> {
+  const { reader, deployment } = market;
+  const [held, head] = await Promise.all([readHolding(reader, deployment, account), reader.getBlock()]);
+  const epoch = Math.floor((Number(head.timestamp) - deployment.genesis) / deployment.epochSeconds);
+  return { zone: held.zone, nonce: held.nonce, epoch };
+}
+
+/** Whether a message is this order of this account for now, and nothing more. Now is an epoch early or late. */
+export function says(message: Message, account: string, order: Wish, now: Standing): boolean {
   const [only, ...more] = message.orders;
   return (
     message.account.toLowerCase() === account.toLowerCase() &&
+    message.zone === now.zone &&
+    message.source === 0 &&
+    message.nonce >= now.nonce &&
+    message.nonce <= now.nonce + MOST_WAITING &&
+    Math.abs(message.firstEpoch - now.epoch) <= 1 &&
+    (message.lastEpoch === message.firstEpoch || message.lastEpoch === message.firstEpoch + 1) &&
     more.length === 0 &&
     only !== undefined &&
     only.action === order.side &&
