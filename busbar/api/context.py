@@ -178,6 +178,11 @@ async def reading_of(
     return Reading(settings, if_none_match)
 
 
+async def untagged_of(settings: Annotated[Settings, Depends(settings_of)]) -> Reading:
+    """A read to come whose answer has no ETag."""
+    return Reading(settings, None)
+
+
 class Lasting(Response):
     """An answer that another block changes only if it brings an event or opens an epoch, but for its last field.
 
@@ -217,7 +222,7 @@ def read(
         with contextmanager(plain_view_of)(reading.settings) as view:
             # What is answered is a function of the newest block and of the address asked for.
             etag = etag_of(view.head)
-            if tagged and etag in (tag.strip() for tag in (reading.known or "").split(",")):
+            if etag in (tag.strip() for tag in (reading.known or "").split(",")):
                 raise NotModified(etag)
             answer = endpoint(here=view, **arguments)
             if isinstance(answer, Response):
@@ -226,7 +231,9 @@ def read(
             return kind(written.dump_json(answer, by_alias=True), media_type="application/json", headers=headers)
 
     later = [
-        parameter.replace(annotation=Annotated[Reading, Depends(reading_of)]) if name == "here" else parameter
+        parameter.replace(annotation=Annotated[Reading, Depends(reading_of if tagged else untagged_of)])
+        if name == "here"
+        else parameter
         for name, parameter in signature.parameters.items()
     ]
     answered.__signature__ = signature.replace(parameters=later)  # type: ignore[attr-defined]

@@ -4023,10 +4023,7 @@ export interface operations {
     get_status: {
         parameters: {
             query?: never;
-            header?: {
-                /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -4040,13 +4037,6 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Status"];
                 };
-            };
-            /** @description The caller has this answer already */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
             };
             /** @description Index or node are not available */
             503: {
