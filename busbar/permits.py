@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from eth_account import Account as EthAccount
-from eth_account.messages import SignableMessage, encode_typed_data
-from eth_keys.exceptions import BadSignature
+from eth_account.messages import encode_typed_data
 from eth_utils.address import is_hex_address
 from eth_utils.crypto import keccak
-from eth_utils.exceptions import ValidationError
 
+from busbar import errors, recovery
 from busbar.signing import InvalidMessage
 from busbar.units import Asset
 
@@ -26,7 +24,6 @@ _DOMAIN: Final = [
     {"name": "chainId", "type": "uint256"},
     {"name": "verifyingContract", "type": "address"},
 ]
-_S_MASK: Final = (1 << 255) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +98,9 @@ def typed_data(permit: Permit, domain: TokenDomain) -> dict[str, Any]:
     }
 
 
-def _signable(permit: Permit, domain: TokenDomain) -> SignableMessage:
-    return encode_typed_data(full_message=typed_data(permit, domain))
-
-
 def digest(permit: Permit, domain: TokenDomain) -> bytes:
     """The 32 bytes that are signed."""
-    signable = _signable(permit, domain)
+    signable = encode_typed_data(full_message=typed_data(permit, domain))
     return keccak(b"\x19" + signable.version + signable.header + signable.body)
 
 
@@ -119,24 +112,19 @@ def sign(permit: Permit, domain: TokenDomain, key: bytes) -> bytes:
         domain: Where it shall count.
         key: The account's secp256k1 private key, 32 bytes.
     """
-    signed = EthAccount.sign_message(_signable(permit, domain), key)
-    r, s, parity = int(signed.r), int(signed.s), int(signed.v) - 27
-    return r.to_bytes(32, "big") + (parity << 255 | s).to_bytes(32, "big")
+    return recovery.sign_digest(digest(permit, domain), key)
 
 
 def split(signature: bytes) -> tuple[int, bytes, bytes]:
     """v, r and s of a compact signature, as `permit` takes them."""
-    vs = int.from_bytes(signature[32:64], "big")
-    return 27 + (vs >> 255), signature[:32], (vs & _S_MASK).to_bytes(32, "big")
+    r, s, parity = recovery.split(signature)
+    return 27 + parity, r, s
 
 
 def is_by_owner(permit: Permit, domain: TokenDomain, signature: bytes) -> bool:
     """Whether the account's own key signed it; tokens ask no contract wallets."""
-    if len(signature) != 64:
-        return False
-    v, r, s = split(signature)
     try:
-        signer = EthAccount.recover_message(_signable(permit, domain), vrs=(v, r, s))
-    except (BadSignature, ValidationError, ValueError):
+        signer = recovery.recover(digest(permit, domain), signature)
+    except errors.BusbarError:
         return False
-    return str(signer).lower() == permit.account.lower()
+    return signer.lower() == permit.account.lower()

@@ -26,7 +26,7 @@ from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
 
 from busbar import errors
-from busbar.recovery import PARITY_SHIFT, key_address, recover
+from busbar.recovery import key_address, recover, sign_digest
 
 MAX_METER_ID_LENGTH: Final = 31
 """Most characters of a meter id: with one zero byte at least, text and bytes32 map one to one."""
@@ -244,8 +244,8 @@ def sign(reading: Reading, domain: MeterDomain, key: bytes) -> SignedReading:
         domain: Where it shall count.
         key: The meter's secp256k1 private key, 32 bytes.
     """
-    signature = PrivateKey(bytes(key)).sign_msg_hash(digest(reading, domain))
-    return SignedReading(reading, _word(signature.r), _word(signature.v << PARITY_SHIFT | signature.s))
+    signature = sign_digest(digest(reading, domain), key)
+    return SignedReading(reading, signature[:32], signature[32:])
 
 
 def sign_p256(reading: Reading, domain: MeterDomain, key: ec.EllipticCurvePrivateKey) -> SignedReading:

@@ -1,9 +1,13 @@
-"""Who signed: the address behind a compact secp256k1 signature (EIP-2098), by the rules of OpenZeppelin's ECDSA."""
+"""Compact secp256k1 signatures (EIP-2098): made, taken apart, and the address behind one, by the rules of ECDSA.sol.
+
+A signature is r, then s with the parity in its highest bit: 64 bytes. ECDSA.sol is OpenZeppelin's.
+"""
 
 from functools import lru_cache
 from typing import Final
 
 from coincurve import PublicKey
+from eth_keys.datatypes import PrivateKey
 from eth_typing import ChecksumAddress
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -22,6 +26,24 @@ PARITY_SHIFT: Final = 255
 _S_MASK: Final = (1 << PARITY_SHIFT) - 1
 
 
+def sign_digest(digest: bytes, key: bytes) -> bytes:
+    """A key's signature of a digest of 32 bytes.
+
+    Args:
+        digest: What to sign.
+        key: A secp256k1 private key, 32 bytes.
+    """
+    signature = PrivateKey(bytes(key)).sign_msg_hash(digest)
+    s = signature.v << PARITY_SHIFT | signature.s
+    return int(signature.r).to_bytes(32, "big") + int(s).to_bytes(32, "big")
+
+
+def split(signature: bytes) -> tuple[bytes, bytes, int]:
+    """r, s and the parity of a signature of 64 bytes."""
+    vs = int.from_bytes(signature[32:], "big")
+    return signature[:32], (vs & _S_MASK).to_bytes(32, "big"), vs >> PARITY_SHIFT
+
+
 def recover(digest: bytes, signature: bytes) -> ChecksumAddress:
     """The address whose key signed a digest of 32 bytes.
 
@@ -32,13 +54,11 @@ def recover(digest: bytes, signature: bytes) -> ChecksumAddress:
     """
     if len(signature) != SIGNATURE_BYTES:
         raise errors.ECDSAInvalidSignatureLength(len(signature))
-    vs = int.from_bytes(signature[32:], "big")
-    s = vs & _S_MASK
-    if s > HALF_ORDER:
-        raise errors.ECDSAInvalidSignatureS(s.to_bytes(32, "big"))
-    parted = signature[:32] + s.to_bytes(32, "big") + bytes([vs >> PARITY_SHIFT])
+    r, s, parity = split(signature)
+    if int.from_bytes(s, "big") > HALF_ORDER:
+        raise errors.ECDSAInvalidSignatureS(s)
     try:
-        public_key = PublicKey.from_signature_and_message(parted, digest, hasher=None)
+        public_key = PublicKey.from_signature_and_message(r + s + bytes([parity]), digest, hasher=None)
     except ValueError as e:
         raise errors.ECDSAInvalidSignature from e
     return key_address(public_key.format(compressed=False)[1:])

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Self
 
-from eth_keys.datatypes import PrivateKey
 from eth_typing import ChecksumAddress
 from eth_utils.address import is_hex_address, to_canonical_address
 from eth_utils.crypto import keccak
 
 from busbar import errors
 from busbar.orders import Order, Side
-from busbar.recovery import HALF_ORDER, PARITY_SHIFT, SIGNATURE_BYTES, recover
+from busbar.recovery import HALF_ORDER, PARITY_SHIFT, SIGNATURE_BYTES, recover, sign_digest
 from busbar.units import MAX_ORDERS, Asset
 
 LAST_NONCE: Final = 2**32 - 2
@@ -416,8 +415,7 @@ def sign(message: Message, domain: TradingDomain, key: bytes) -> bytes:
         domain: Where it shall count.
         key: The account's secp256k1 private key, 32 bytes.
     """
-    signature = PrivateKey(bytes(key)).sign_msg_hash(digest(message, domain))
-    return _word(signature.r) + _word(signature.v << PARITY_SHIFT | signature.s)
+    return sign_digest(digest(message, domain), key)
 
 
 def as_taken(signature: bytes) -> bytes:
