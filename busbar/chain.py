@@ -42,6 +42,9 @@ from busbar.units import Calendar, Money
 TRANSACTION_GAS_CAP = 16_777_216
 """Largest gas limit of a transaction (EIP-7825)."""
 
+LOG_BLOCKS = 2_000
+"""Blocks to one search of events."""
+
 ROLL_GAS = 170_000
 """Room for clearing an ended epoch: a call simulated just before an epoch's end may have to do it just after."""
 
@@ -836,6 +839,18 @@ class Chain:
         total = self.view("Registry", count, block=block)
         calls = [Call("Registry", page, (offset, size)) for offset in range(0, total, size)]
         return [entry for values in self.read(calls, block) for entry in values]
+
+    def events_paged(
+        self,
+        names: Sequence[tuple[str, str]],
+        first_block: int,
+        last_block: int,
+        accounts: Sequence[str] | None = None,
+        page: int = LOG_BLOCKS,
+    ) -> Iterator[Event]:
+        """As `events`, over any number of blocks: nodes bound how many are looked through at a time, here `page`."""
+        for first in range(first_block, last_block + 1, page):
+            yield from self.events(names, first, min(first + page - 1, last_block), accounts)
 
     def events(
         self,

@@ -61,9 +61,6 @@ MOST: Final = 20
 GAS: Final = 400_000
 """Most that an errand's gas limit takes of a block, with room for clearing."""
 
-LOG_BLOCKS: Final = 2_000
-"""Blocks to one search of events."""
-
 _SIDES: Final = {"buy": Side.BID, "sell": Side.ASK}
 _ASSETS: Final = {"energy": Asset.ENERGY, "money": Asset.MONEY}
 _ASSET_NAMES: Final = {asset: name for name, asset in _ASSETS.items()}
@@ -314,14 +311,13 @@ def cancelling(errands: Iterable[Errand]) -> dict[str, int]:
 def find(chain: Chain, errand: Errand, head: Head) -> tuple[str, int] | None:
     """Transaction and block in which an errand was done, by whomever; None if it was not."""
     mark = _mark(errand.signed)
-    for first in range(errand.seen, head.number + 1, LOG_BLOCKS):
-        last = min(first + LOG_BLOCKS - 1, head.number)
-        for event in chain.events([("Trading", SHOWS[errand.kind])], first, last, [errand.account]):
-            if not _tells(event.args, errand.signed.message):
-                continue
-            sent = chain.node.request("eth_getTransactionByHash", event.tx_hash)
-            if sent is not None and mark in bytes.fromhex(sent["input"][2:]):
-                return event.tx_hash, event.block
+    kinds = [("Trading", SHOWS[errand.kind])]
+    for event in chain.events_paged(kinds, errand.seen, head.number, [errand.account]):
+        if not _tells(event.args, errand.signed.message):
+            continue
+        sent = chain.node.request("eth_getTransactionByHash", event.tx_hash)
+        if sent is not None and mark in bytes.fromhex(sent["input"][2:]):
+            return event.tx_hash, event.block
     return None
 
 

@@ -10,7 +10,7 @@ the same. Skipped is for good: a participant who wants another try signs again.
 
 import json
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +72,6 @@ PAGE = 250
 
 KEEP_S = 7 * 86_400
 """How long the outbox keeps what has entered or expired."""
-
-LOG_BLOCKS = 2_000
-"""Blocks to one search of events."""
 
 ENTERED = ("SignedOrderEntered", "BundleEntered")
 KINDS = [("Trading", name) for name in ENTERED]
@@ -332,8 +329,8 @@ class Relay:
         self.outbox = outbox
         self._parsed: dict[str, Waiting | Errand] = {}
         self._scale = 1.0
-        self._failures: dict[str, int] = {}
-        self._paid: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()
+        self._paid: Counter[str] = Counter()
         self._resting: dict[str, int] = {}
         self._batch_gas = BATCH_GAS
         self._forgot_in = -1
@@ -346,8 +343,9 @@ class Relay:
         over = [entry for entry in waiting if entry.bundle.last_epoch < epoch]
         self._expire(over, head)
         due = [entry for entry in waiting if entry.bundle.first_epoch <= epoch <= entry.bundle.last_epoch]
-        self._failures = {e.key: self._failures[e.key] for e in messages if e.key in self._failures}
-        self._paid = {e.key: self._paid[e.key] for e in messages if e.key in self._paid}
+        for tries in (self._failures, self._paid):
+            for gone in tries.keys() - {errand.key for errand in messages}:
+                del tries[gone]
         going = errands.turn(self._in_time(messages, head), _lowest_nonces(due), self._failures)
         # Not before a withdrawal of a lower nonce, nor with the cancel that makes them worthless.
         most, least = errands.withdrawing(messages), errands.cancelling(going)
@@ -430,10 +428,7 @@ class Relay:
         for start in range(0, len(entries), PAGE):
             page = entries[start : start + PAGE]
             accounts = sorted({entry.account for entry in page})
-            events: list[Event] = []
-            # Nodes bound how many blocks are looked through at a time.
-            for first in range(min(entry.seen for entry in page), head.number + 1, LOG_BLOCKS):
-                events += self.chain.events(KINDS, first, min(first + LOG_BLOCKS - 1, head.number), accounts)
+            events = self.chain.events_paged(KINDS, min(entry.seen for entry in page), head.number, accounts)
             told = [(EnteredBundle.from_event(event.args), event) for event in events]
             by_place = {(bundle.account.lower(), bundle.nonce): (bundle, event) for bundle, event in told}
             for entry in page:
@@ -479,8 +474,8 @@ class Relay:
             self._done(errand, outcome.tx_hash, outcome.block)
             log.info("done", **told, gas=outcome.gas_used, block=outcome.block)
             return
-        self._failures[errand.key] = self._failures.get(errand.key, 0) + 1
-        self._paid[errand.key] = self._paid.get(errand.key, 0) + bool(outcome.block)
+        self._failures[errand.key] += 1
+        self._paid[errand.key] += bool(outcome.block)
         if isinstance(outcome.error, errors.ContractError) or self._paid[errand.key] >= MOST_PAID:
             if not self._found_done(errand, self.chain.head()):
                 self.outbox.mark([errand.key], State.REFUSED, _why(outcome.error))

@@ -325,11 +325,7 @@ def _tell(work: _Replay, epoch: int, result: dict[str, int], gas: int) -> None:
 def _collect(work: _Replay, started_at: datetime, began: float) -> Run:
     chain, enrolment = work.chain, work.enrolment
     head = chain.head()
-    events = [
-        event
-        for first in range(0, head.number + 1, LOG_BLOCKS)
-        for event in chain.events(KINDS, first, min(first + LOG_BLOCKS - 1, head.number))
-    ]
+    events = list(chain.events_paged(KINDS, 0, head.number, page=LOG_BLOCKS))
     headers = chain.node.batch([("eth_getBlockByNumber", [hex(n), False]) for n in range(head.number + 1)])
     blocks = {
         number: _Block(chain.calendar.epoch_at(timestamp), int(header["gasUsed"], 16))

@@ -14,7 +14,7 @@ from anyio import to_thread
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from busbar.api.context import LASTS, Settings, etag_of
+from busbar.api.context import LASTS, Settings, etag_of, is_known
 from busbar.history import Head, newest_of
 
 MOST_BYTES = 64_000_000
@@ -155,9 +155,8 @@ class Answers:
                 self._bytes -= len(self._held.pop(next(iter(self._held))).body)
 
     async def _repeat(self, held: Held, asked: Headers, send: Send) -> None:
-        known = [tag.strip() for tag in asked.get("if-none-match", "").split(",")]
         etag = self._etag.encode()
-        if self._etag in known:
+        if is_known(self._etag, asked.get("if-none-match")):
             await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag)]})
             await send({"type": "http.response.body", "body": b""})
             return

@@ -97,7 +97,9 @@ class Settings:
 
         That is None without a relay, and empty if it does not answer.
         """
-        return Lately(lambda: (self._node_block(), _told(self.relay_url)), BESIDE_S)
+        # Kept, for making a client takes longer than the relay's answer.
+        asking = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        return Lately(lambda: (self._node_block(), _told(asking, self.relay_url)), BESIDE_S)
 
     def _node_block(self) -> int | None:
         if self.chain is None:
@@ -122,11 +124,11 @@ def _to(url: str | None) -> httpx.AsyncClient | None:
     return None if url is None else httpx.AsyncClient(base_url=url, timeout=HANDED_ON_TIMEOUT_S, trust_env=False)
 
 
-def _told(relay_url: str | None) -> bytes | None:
+def _told(asking: httpx.Client, relay_url: str | None) -> bytes | None:
     if relay_url is None:
         return None
     try:
-        return httpx.get(f"{relay_url.rstrip('/')}/status", timeout=GLANCE_S, trust_env=False).content
+        return asking.get(f"{relay_url.rstrip('/')}/status", timeout=GLANCE_S).content
     except httpx.HTTPError:
         return b""
 
@@ -144,6 +146,11 @@ class View:
 def etag_of(head: Head) -> str:
     """What answers at a block are known by."""
     return f'W/"{head.hash[2:18]}"'
+
+
+def is_known(etag: str, asked: str | None) -> bool:
+    """Whether a caller has the answer with this ETag, by its `If-None-Match`."""
+    return etag in (tag.strip() for tag in (asked or "").split(","))
 
 
 async def settings_of(request: Request) -> Settings:
@@ -222,7 +229,7 @@ def read(
         with contextmanager(plain_view_of)(reading.settings) as view:
             # What is answered is a function of the newest block and of the address asked for.
             etag = etag_of(view.head)
-            if etag in (tag.strip() for tag in (reading.known or "").split(",")):
+            if is_known(etag, reading.known):
                 raise NotModified(etag)
             answer = endpoint(here=view, **arguments)
             if isinstance(answer, Response):
@@ -261,7 +268,6 @@ _HASH = "^0x[0-9a-f]{64}$"
 AnyAddress = Annotated[str, AfterValidator(_address)]
 Here = View
 """First argument of a function that `read` turns into an endpoint."""
-Now = Annotated[View, Depends(plain_view_of)]
 Configured = Annotated[Settings, Depends(settings_of)]
 Node = Annotated[Chain, Depends(node_of)]
 AddressInPath = Annotated[AnyAddress, InPath(pattern=_ADDRESS, description="An account")]
