@@ -11,13 +11,11 @@ another's.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from busbar import errors, metrics
 from busbar.chain import Chain, Head, Meter, Register
 from busbar.outbox import Cursor, Item, KeyConflictError, Outbox
+from busbar.rates import Rate
 from busbar.readings import KeyType, SignedReading, meter_id_text
 
 KEEP_S = 7 * 86_400
@@ -95,8 +93,7 @@ class Intake:
         self.chain = chain
         self.outbox = outbox
         self.door = door
-        self.rate = None if rate is None else parse(rate)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self.rate = None if rate is None else Rate(rate)
         self._meters: dict[str, Meter] = {}
         self._seen: Head | None = None
         self._reorganisations = 0
@@ -165,7 +162,7 @@ class Intake:
             raise OutOfRangeError(f"a register is above {MAX_REGISTER_WH} Wh")
         if not self._is_by(signed, known.meter):
             raise ForgedReadingError(f"it was not signed by the present key of {reading.meter_id}")
-        if self.rate is not None and not self._limiter.hit(self.rate, reading.meter_id):
+        if self.rate is not None and not self.rate.hit(reading.meter_id):
             raise MeterRateError(f"{reading.meter_id} brings more than {self.rate}")
 
     def _is_by(self, signed: SignedReading, meter: Meter) -> bool:

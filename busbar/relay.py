@@ -17,9 +17,6 @@ from typing import Any
 
 import structlog
 from eth_utils.crypto import keccak
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from busbar import errands, errors, metrics
 from busbar.chain import (
@@ -40,6 +37,7 @@ from busbar.chain import (
 from busbar.errands import Errand, SignedMessage
 from busbar.orders import Order
 from busbar.outbox import Item, KeyConflictError, Outbox, State
+from busbar.rates import Rate
 from busbar.signing import MAX_BATCH_BYTES, Bundle, EnteredBundle, SignedBundle, pack_batch
 
 BATCH_GAS = 9_300_000
@@ -224,9 +222,8 @@ class Intake:
     def __init__(self, chain: Chain, outbox: Outbox, *, rate: str, most_waiting: int) -> None:
         self.chain = chain
         self.outbox = outbox
-        self.rate = parse(rate)
+        self.rate = Rate(rate)
         self.most_waiting = most_waiting
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def take(self, brought: Sequence[Brought]) -> list[str | errors.BusbarError]:
         """The id of each that was taken on, or why it was not. When it returns they are on the disk.
@@ -307,7 +304,7 @@ class Intake:
     def _check_rate(self, account: str, waiting: int) -> None:
         if waiting >= self.most_waiting:
             raise TooManyWaitingError(f"{account} has {waiting} messages waiting, which is all that is allowed")
-        if not self._limiter.hit(self.rate, account):
+        if not self.rate.hit(account):
             raise RateError(f"{account} brings more than {self.rate}")
 
 

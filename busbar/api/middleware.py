@@ -4,16 +4,15 @@ import asyncio
 import re
 import time
 import uuid
+from math import ceil
 
 import structlog
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from busbar import metrics
 from busbar.api.problems import answer
+from busbar.rates import Rate
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +35,7 @@ class Door:
 
     def __init__(self, app: ASGIApp, rate: str | None) -> None:
         self.app = app
-        self.rate: RateLimitItem | None = None if rate is None else parse(rate)
-        self.limiter = MovingWindowRateLimiter(MemoryStorage())
+        self.rate = None if rate is None else Rate(rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -57,8 +55,8 @@ class Door:
             await send(message)
 
         caller = request.client.host if request.client else "unknown"
-        if self.rate is not None and not self.limiter.hit(self.rate, caller):
-            wait_s = max(1, int(self.limiter.get_window_stats(self.rate, caller).reset_time - time.time()) + 1)
+        if self.rate is not None and not self.rate.hit(caller):
+            wait_s = ceil(self.rate.wait_s(caller)) or 1
             detail = f"more than {self.rate} from {caller}"
             refused = answer(request, 429, "Too many requests", detail, {"Retry-After": str(wait_s)})
             await refused(scope, receive, tell)

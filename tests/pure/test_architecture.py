@@ -18,7 +18,7 @@ PACKAGE = ROOT / "busbar"
 LAYERS = (
     {"__init__"},
     {"errors"},
-    {"tools", "units", "wide", "recovery"},
+    {"tools", "units", "wide", "recovery", "rates"},
     {"orders", "readings", "community", "tariff", "settings", "logs", "metrics", "tables"},
     {"clearing", "results", "heads", "signing"},
     {"permits"},
