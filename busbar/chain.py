@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -31,7 +31,7 @@ from eth_utils.abi import abi_to_signature
 from eth_utils.crypto import keccak
 from web3 import Web3
 
-from busbar import errors, metrics, tools
+from busbar import errors, metrics, tools, words
 from busbar.clearing import LongSide, Result
 from busbar.orders import Order, OrderId, Side, order_id
 from busbar.permits import Permit
@@ -415,10 +415,10 @@ class _EventKind:
     def decode(self, log: dict[str, Any]) -> dict[str, Any]:
         """The event's values by name; structs are dictionaries, addresses have their checksum."""
         values = {
-            parameter["name"]: _named(parameter, _ABI.decode([parameter["type"]], bytes.fromhex(topic[2:]))[0])
+            parameter["name"]: _named(parameter, _decoded([parameter["type"]], bytes.fromhex(topic[2:]))[0])
             for parameter, topic in zip(self._indexed, log["topics"][1:], strict=True)
         }
-        data = _ABI.decode(self._data_types, bytes.fromhex(log["data"][2:]))
+        data = _decoded(self._data_types, bytes.fromhex(log["data"][2:]))
         values |= {p["name"]: _named(p, value) for p, value in zip(self._data, data, strict=True)}
         return values
 
@@ -474,6 +474,11 @@ def _strict_codec() -> ABICodec:
 
 
 _ABI = _strict_codec()
+
+
+def _decoded(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    values = words.decode(types, data)
+    return _ABI.decode(types, data) if values is None else values
 
 
 @cache
@@ -1224,7 +1229,7 @@ class Chain:
     def _decode(self, call: Call, data: bytes) -> Any:
         types = self._functions[call.contract][(call.function, len(call.args))].outputs
         try:
-            decoded = _ABI.decode(types, data)
+            decoded = _decoded(types, data)
         except (DecodingError, ValueError, OverflowError):
             stands = "another contract" if data else "no contract"
             address = self.addresses[call.contract]
@@ -1382,11 +1387,16 @@ def _checksummed(kind: str, value: Any) -> Any:
     if "address" not in kind:
         return value
     if kind == "address":
-        return str(Web3.to_checksum_address(value))
+        return _checksum(value)
     if kind.endswith("]"):
         return tuple(_checksummed(kind[: kind.rindex("[")], entry) for entry in value)
     inner = split_tuple(kind)
     return tuple(_checksummed(part, entry) for part, entry in zip(inner, value, strict=True))
+
+
+@lru_cache(maxsize=65_536)
+def _checksum(address: str) -> str:
+    return str(Web3.to_checksum_address(address))
 
 
 def split_tuple(kind: str) -> list[str]:

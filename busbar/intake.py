@@ -11,7 +11,6 @@ another's.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 from busbar import errors, metrics
 from busbar.chain import Chain, Head, Meter, Register
 from busbar.outbox import Cursor, Item, KeyConflictError, Outbox

@@ -55,5 +55,5 @@ class Rate:
 
     def wait_s(self, sender: str) -> float:
         """Seconds until one more of a sender is admitted."""
-        times = self._seen.get(sender, ())
-        return 0.0 if len(times) < self.most else max(0.0, times[0] + self.span_s - self._clock())
+        times = self._seen.get(sender)
+        return 0.0 if times is None or len(times) < self.most else max(0.0, times[0] + self.span_s - self._clock())

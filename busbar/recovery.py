@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Final
 
 from coincurve import PublicKey
+from eth_hash.auto import keccak
 from eth_keys.datatypes import PrivateKey
 from eth_typing import ChecksumAddress
 from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
 
 from busbar import errors
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from busbar import errands, errors, metrics
 from busbar.chain import (

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Self
 
+from eth_hash.auto import keccak
 from eth_typing import ChecksumAddress
-from eth_utils.address import is_hex_address, to_canonical_address
-from eth_utils.crypto import keccak
+from eth_utils.address import is_hex_address
 
 from busbar import errors
 from busbar.orders import Order, Side
@@ -38,15 +38,15 @@ _CANCEL_UP_TO_TYPE: Final = "CancelUpTo(address account,uint32 nonce)"
 _WITHDRAW_TYPE: Final = (
     "Withdraw(address account,string asset,uint256 amountWei,address to,uint32 nonce,uint64 deadline)"
 )
-_ORDER_HASH: Final = keccak(text=_ORDER_TYPE)
-_ORDERS_HASH: Final = keccak(text=_ORDERS_TYPE + _ORDER_TYPE)
-_CANCEL_ORDER_HASH: Final = keccak(text=_CANCEL_ORDER_TYPE)
-_CANCEL_UP_TO_HASH: Final = keccak(text=_CANCEL_UP_TO_TYPE)
-_WITHDRAW_HASH: Final = keccak(text=_WITHDRAW_TYPE)
+_ORDER_HASH: Final = keccak(_ORDER_TYPE.encode())
+_ORDERS_HASH: Final = keccak((_ORDERS_TYPE + _ORDER_TYPE).encode())
+_CANCEL_ORDER_HASH: Final = keccak(_CANCEL_ORDER_TYPE.encode())
+_CANCEL_UP_TO_HASH: Final = keccak(_CANCEL_UP_TO_TYPE.encode())
+_WITHDRAW_HASH: Final = keccak(_WITHDRAW_TYPE.encode())
 
 _ACTIONS: Final = {Side.BID: "buy", Side.ASK: "sell"}
 _SIDES: Final = {word: side for side, word in _ACTIONS.items()}
-_ACTION_HASHES: Final = {side: keccak(text=word) for side, word in _ACTIONS.items()}
+_ACTION_HASHES: Final = {side: keccak(word.encode()) for side, word in _ACTIONS.items()}
 _ASSETS: Final = {Asset.ENERGY: "energy", Asset.MONEY: "money"}
 _ANY_SOURCE: Final = 0
 
@@ -177,7 +177,7 @@ class Bundle:
         Args:
             signature: 64 bytes of the account's key, or what its contract takes, below 65,536 bytes.
         """
-        head = bytes(to_canonical_address(self.account))
+        head = _address_bytes(self.account)
         head += b"".join(number.to_bytes(4, "big") for number in (self.nonce, self.first_epoch, self.last_epoch))
         orders = b"".join(order.pack().to_bytes(6, "big") for order in self.orders)
         if len(signature) == SIGNATURE_BYTES:
@@ -273,7 +273,7 @@ class Withdraw:
         return keccak(
             _WITHDRAW_HASH
             + _address_word(self.account)
-            + keccak(text=_ASSETS[self.asset])
+            + keccak(_ASSETS[self.asset].encode())
             + _word(self.amount_wei)
             + _address_word(self.to)
             + _word(self.nonce)
@@ -458,9 +458,9 @@ def signer(message: Message, domain: TradingDomain, signature: bytes) -> Checksu
 
 @lru_cache(maxsize=64)
 def _domain_separator(domain: TradingDomain) -> bytes:
-    names = keccak(text=_NAME) + keccak(text=_VERSION)
+    names = keccak(_NAME.encode()) + keccak(_VERSION.encode())
     contract = _address_word(domain.verifying_contract)
-    return keccak(keccak(text=_DOMAIN_TYPE) + names + _word(domain.chain_id) + contract)
+    return keccak(keccak(_DOMAIN_TYPE.encode()) + names + _word(domain.chain_id) + contract)
 
 
 def _members(kind: str) -> tuple[str, list[dict[str, str]]]:
@@ -495,5 +495,10 @@ def _word(value: int) -> bytes:
     return value.to_bytes(32, "big")
 
 
+def _address_bytes(address: str) -> bytes:
+    """Of an address that was found to be one, with or without its 0x."""
+    return bytes.fromhex(address[-40:])
+
+
 def _address_word(address: str) -> bytes:
-    return to_canonical_address(address).rjust(32, b"\0")
+    return _address_bytes(address).rjust(32, b"\0")

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "busbar"
 LAYERS = (
     {"__init__"},
     {"errors"},
-    {"tools", "units", "wide", "recovery", "rates"},
+    {"tools", "units", "wide", "recovery", "rates", "words"},
     {"orders", "readings", "community", "tariff", "settings", "logs", "metrics", "tables"},
     {"clearing", "results", "heads", "signing"},
     {"permits"},
@@ -46,7 +46,7 @@ ONLY = {
     "report": {"errors", "tools", "units", "results"},
     "results": {"errors", "units"},
 }
-STANDARD_LIBRARY_ONLY = {"units", "clearing"}
+STANDARD_LIBRARY_ONLY = {"units", "clearing", "words"}
 APE = ("ape", "ape_foundry", "ape_solidity")
 MAY_IMPORT_APE = {"scripts", "tests"}
 NOT_OURS = {"node_modules", "build", "venv"}
