@@ -37,11 +37,15 @@ async def relay_of(settings: Configured) -> httpx.AsyncClient:
     return settings.relay
 
 
-async def gathered_of(request: Request, relay: Annotated[httpx.AsyncClient, Depends(relay_of)]) -> Gathered:
-    """This server's one way for signed orders to the relay."""
+async def gathered_of(request: Request) -> Gathered:
+    """This server's one way for signed orders to the relay.
+
+    Raises:
+        Problem: It knows no relay.
+    """
     state = request.app.state
     if not hasattr(state, "gathered"):
-        state.gathered = Gathered(relay)
+        state.gathered = Gathered(await relay_of(state.settings))
     gathered: Gathered = state.gathered
     return gathered
 
