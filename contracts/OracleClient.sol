@@ -188,8 +188,8 @@ contract OracleClient is IOracleClient, AccessManaged {
         ) revert ReadingRefused(requestId, meterId);
     }
 
-    /// @dev Notes an answer. The one that completes the quorum makes the median the datum and closes the
-    ///      request; later ones are only judged by it.
+    /// @dev Notes an answer. The one that completes the quorum makes the median the datum and closes the request; later
+    ///      ones are only judged by it.
     function _answer(bytes32 requestId, Request storage request, int256 value) private {
         if (!_operators.contains(msg.sender)) revert NotOnPanel(msg.sender);
         if (value < type(int96).min || value > type(int96).max) revert DatumOutOfRange(requestId, value);
@@ -205,10 +205,11 @@ contract OracleClient is IOracleClient, AccessManaged {
         emit DatumAnswered(requestId, msg.sender, value);
 
         uint256 quorum = request.quorum;
-        if (count < quorum) return;
+        bool decides = request.status == RequestStatus.Pending;
+        if (decides && _seatedFirst(answers, count) < quorum) return;
         int256 median = _median(answers, quorum);
         uint256 unjudged = count - 1;
-        if (count == quorum) {
+        if (decides) {
             unjudged = 0;
             _close(requestId, request, RequestStatus.Fulfilled);
             _data[request.subject] = Datum(median, uint64(block.timestamp), requestId);
@@ -216,6 +217,24 @@ contract OracleClient is IOracleClient, AccessManaged {
         }
         for (; unjudged < count; ++unjudged) {
             _judge(requestId, answers[unjudged], median);
+        }
+    }
+
+    /// @dev Puts the answers of those who sit on the panel first, as they came, and counts them: whoever left it since
+    ///      decides nothing any more.
+    function _seatedFirst(
+        mapping(uint256 index => Answer) storage answers,
+        uint256 count
+    ) private returns (uint256 seated) {
+        seated = 0;
+        for (uint256 i = 0; i < count; ++i) {
+            Answer memory answer = answers[i];
+            if (!_operators.contains(answer.operator)) continue;
+            if (i != seated) {
+                answers[i] = answers[seated];
+                answers[seated] = answer;
+            }
+            ++seated;
         }
     }
 

@@ -151,7 +151,8 @@ interface IOracleClient {
     ///        such a key; for a datum abi.encode(int256), of at most 96 bits.
     function fulfillEnergyData(bytes32 requestId, bytes calldata data) external;
 
-    /// @notice Regulator: an operator joins the panel or leaves it. It needs the oracle operator's role besides.
+    /// @notice Regulator: an operator joins the panel or leaves it. It needs the oracle operator's role besides. What
+    ///         one that left has answered decides no request any more that is still pending.
     function setOperator(address operator, bool active) external;
 
     /// @notice Regulator: how the panel decides.

@@ -243,6 +243,39 @@ def test_answers__quorum_changed_since__is_that_of_the_request(market, actors, p
     assert status(market, asked) == FULFILLED
 
 
+def test_answers__of_those_who_left_the_panel__decide_nothing_and_are_judged(market, actors, panel):
+    asked = request(market, actors.producer)
+    for liar in panel[3:]:
+        answer(market, asked, liar, 999_999)
+        set_operator(market, liar, active=False)
+    for operator, value in zip(panel[:2], (102, 100), strict=True):
+        answer(market, asked, operator, value)
+    assert (datum(market), status(market, asked)) == (0, PENDING)
+    answer(market, asked, panel[2], 101)
+    assert (datum(market), status(market, asked)) == (101, FULFILLED)
+    assert [counts(market, operator)[2] for operator in panel] == [0, 0, 0, 1, 1]
+
+
+def test_answers__after_those_who_left_the_panel_were_set_aside__judged_by_the_same_median(market, actors, panel):
+    asked = request(market, actors.producer)
+    answer(market, asked, panel[4], 999)
+    set_operator(market, panel[4], active=False)
+    for operator in panel[:3]:
+        answer(market, asked, operator, 100)
+    (late,) = market.events(answer(market, asked, panel[3], 999), "DatumOutlier")
+    assert (late.args["median"], datum(market)) == (100, 100)
+
+
+def test_answers__of_one_who_is_back_on_the_panel__count_again(market, actors, panel):
+    asked = request(market, actors.producer)
+    answer(market, asked, panel[0], 7)
+    set_operator(market, panel[0], active=False)
+    set_operator(market, panel[0])
+    for operator in panel[1:3]:
+        answer(market, asked, operator, 7)
+    assert status(market, asked) == FULFILLED
+
+
 # --------------------------------------------------------------- outliers and silence
 
 
