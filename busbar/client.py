@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import httpx
 from eth_account.messages import encode_defunct
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from busbar import errors
 from busbar.api.errands import ErrandShape
@@ -207,8 +207,7 @@ class Client:
 
     def send(self, raw: bytes) -> Accepted:
         """Passes a signed transaction on."""
-        answer = self.ask("POST", "transactions", json={"raw": "0x" + raw.hex()})
-        return Accepted.model_validate_json(answer.content)
+        return self.told(Accepted, "POST", "transactions", json={"raw": "0x" + raw.hex()})
 
     def wait(self, tx_hash: str, timeout_s: float = 60) -> TransactionShape:
         """Where a transaction stands once it is included, or after the time is over."""
@@ -221,9 +220,8 @@ class Client:
 
     def _sign(self, verb: str, body: dict[str, str]) -> list[TransactionShape]:
         signer = self._signer()
-        answer = self.ask("POST", f"accounts/{signer.address}/{verb}", json=body)
         sent = []
-        for payload in Payloads.model_validate_json(answer.content).transactions:
+        for payload in self.told(Payloads, "POST", f"accounts/{signer.address}/{verb}", json=body).transactions:
             raw = signer.sign(
                 {
                     "chainId": payload.chain_id,
@@ -244,11 +242,11 @@ class Client:
 
     def tell(self, account: str, **known: str | None) -> PersonShape:
         """Keeps name, email and location of somebody."""
-        return PersonShape.model_validate_json(self._signed("POST", "accounts", {"account": account, **known}).content)
+        return _as(PersonShape, self._signed("POST", "accounts", {"account": account, **known}))
 
     def person(self, account: str) -> PersonShape:
         """What is known of somebody."""
-        return PersonShape.model_validate_json(self._signed("GET", f"accounts/{account}/person").content)
+        return _as(PersonShape, self._signed("GET", f"accounts/{account}/person"))
 
     def erase(self, account: str) -> None:
         """Erases what is known of somebody."""
@@ -273,13 +271,13 @@ class Client:
     # ------------------------------------------------------------------ HTTP
 
     def _get(self, path: str, shape: type[Shape], **params: str | int | None) -> Shape:
-        return shape.model_validate_json(self.ask("GET", path, params=_named(params)).content)
+        return self.told(shape, "GET", path, params=_named(params))
 
     def _pages(self, path: str, shape: type[Shape], **params: str | int | None) -> Iterator[Shape]:
         wanted = _named(params)
         page_of = Page[shape]  # type: ignore[valid-type]  # a type made at run time
         while True:
-            page = page_of.model_validate_json(self.ask("GET", path, params=wanted).content)
+            page = self.told(page_of, "GET", path, params=wanted)
             yield from page.items
             if page.next_cursor is None:
                 return
@@ -293,6 +291,14 @@ class Client:
         """
         return _checked(self._send(self._http.build_request(method, f"{PREFIX}/{path}", **what)))
 
+    def told(self, shape: type[Shape], method: str, path: str, **what: Any) -> Shape:
+        """As `ask`, in a shape.
+
+        Raises:
+            ApiError: The server refused, does not answer, or answers something else.
+        """
+        return _as(shape, self.ask(method, path, **what))
+
     def _send(self, request: httpx.Request) -> httpx.Response:
         try:
             return self._http.send(request)
@@ -303,6 +309,20 @@ class Client:
 
 def _named(params: dict[str, str | int | None]) -> dict[str, str | int]:
     return {name: value for name, value in params.items() if value is not None}
+
+
+def _as(shape: type[Shape], answer: httpx.Response) -> Shape:
+    """An answer as its shape.
+
+    Raises:
+        ApiError: It is none: something else than this API answers there, or one of another version.
+    """
+    try:
+        return shape.model_validate_json(answer.content)
+    except ValidationError:
+        what = f"{answer.request.method} {answer.url} answered something that is no {shape.__name__}"
+        detail = f"{what}: another server, or another version of Busbar, answers there"
+        raise ApiError(answer.status_code, {"detail": detail}) from None
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:

@@ -102,7 +102,7 @@ class Relayed:
         bundle = Bundle.from_fields(told)
         self._must_be(bundle.orders == tuple(orders) and bundle.account == self.address)
         body = {"message": bundle.fields(), "signature": self._sign(bundle)}
-        taken = BundleShape.model_validate_json(self.client.ask("POST", "energy/orders", json=body).content)
+        taken = self.client.told(BundleShape, "POST", "energy/orders", json=body)
         ended = self._followed(taken, lambda: self.client.bundle(taken.id))
         if ended.epoch is None or ended.first_index is None:
             raise NotDoneError("the relay told no place of the orders", ended)
@@ -177,7 +177,7 @@ class Relayed:
     # ------------------------------------------------------------------ signing and following
 
     def _to_sign(self, kind: str, **wish: Any) -> ToSign:
-        return ToSign.model_validate_json(self.client.ask("POST", f"typed-data/{kind}", json=wish).content)
+        return self.client.told(ToSign, "POST", f"typed-data/{kind}", json=wish)
 
     def _asked(self, kind: str, **wish: Any) -> dict[str, Any]:
         """The message that the server gives to sign, if it is for this market."""
@@ -195,7 +195,7 @@ class Relayed:
             raise OtherMessageError("the server gave something else to sign than was wished: nothing was signed")
 
     def _brought(self, kind: Kind, body: dict[str, Any]) -> ErrandShape:
-        taken = ErrandShape.model_validate_json(self.client.ask("POST", f"errands/{kind}", json=body).content)
+        taken = self.client.told(ErrandShape, "POST", f"errands/{kind}", json=body)
         return self._followed(taken, lambda: self.client.errand(taken.id))
 
     def _followed(self, status: Followed, look: Callable[[], Followed]) -> Followed:

@@ -6,8 +6,11 @@ import io
 import json
 import socket
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -623,6 +626,25 @@ def test_client__nobody_listens_or_no_signer__says_so_in_one_line(live, client_o
         client.status()
     with pytest.raises(ApiError, match="has no signer"):
         client_of().withdraw("money", BAHT)
+
+
+def test_client__something_else_answers__says_so_in_one_line(tmp_path):
+    (tmp_path / "api" / "v1" / "energy").mkdir(parents=True)
+    for path in ("status", "energy/epochs"):
+        (tmp_path / "api" / "v1" / path).write_text("<html></html>", encoding="utf-8")
+    files = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    thread = threading.Thread(target=files.serve_forever)
+    thread.start()
+    try:
+        with Client(f"http://127.0.0.1:{files.server_port}") as client:
+            with pytest.raises(ApiError, match=r"that is no Status: another server, or another version of Busbar"):
+                client.status()
+            with pytest.raises(ApiError, match=r"that is no Page\[EpochShape\]"):
+                next(client.epochs())
+    finally:
+        files.shutdown()
+        files.server_close()
+        thread.join()
 
 
 def test_frame__of_trades__keeps_every_unit_exact(street, street_day):
