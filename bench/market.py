@@ -24,6 +24,8 @@ START = GENESIS + 2 * 86_400 + 60
 """Time of the chain's first block: days after genesis, as words of day 0 hold zeros that no later day has."""
 ZONE = 1
 BAHT = 10**18
+MAINNET_GAS = 60_000_000
+"""Gas of a block of Ethereum since 2025-11; a permissioned chain sets its own."""
 
 FIRST_IMPORT_WH, FIRST_EXPORT_WH = 5_000_000, 3_000_000
 """Registers of every meter when it is assigned."""

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.market import START, ZONE, BenchMarket, Draw
+from bench.market import MAINNET_GAS, START, ZONE, BenchMarket, Draw
 from busbar import errors
 from busbar.chain import Call, Chain, KeySigner, Outcome
 from busbar.clearing import clear_orders, fill
@@ -44,8 +44,6 @@ COMMAND = "make bench-throughput"
 TARGET = 1_000
 """Orders a second on two quiet cores."""
 BLOCK_S = 2
-MAINNET_GAS = 60_000_000
-"""Gas of a block of Ethereum since 2025-11; a permissioned chain sets its own."""
 HANDED = 500
 """Bundles handed in together."""
 SETTLE_BATCH = 50
