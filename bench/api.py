@@ -452,9 +452,9 @@ def table(reads: Sequence[Read], posted: Sequence[Posted]) -> str:
         "## Orders",
         "",
         "Signed orders posted at a constant rate, and entered by the relay: a message alone to `energy/orders`,",
-        f"several in one request to `energy/bundles`. Blocks of {MAINNET_GAS:,} gas. The target is {ORDER_RATE:,} orders",
-        "a second, accepted and entered, from the first request to the last receipt. All entered; index and contracts",
-        "agreed afterwards. CPU times are for a message, whatever it holds.",
+        f"several in one request to `energy/bundles`. Blocks of {MAINNET_GAS:,} gas. The target is",
+        f"{ORDER_RATE:,} orders a second, accepted and entered, from first request to last receipt. All entered;",
+        "index and contracts agreed afterwards. CPU times are for a message, whatever it holds.",
         "",
         (
             "| to a message | to a request | orders | accepted / s | entered / s | p99, ms | CPU ms: API, relay, anvil "

@@ -8,6 +8,7 @@ from busbar import errors
 from busbar.chain import Call, KeySigner
 from busbar.devnet import dev_signer
 from busbar.signing import MAX_BATCH_BYTES, EnteredBundle, SignedBundle, TradingDomain
+from busbar.units import MAX_ORDERS
 from tests.market import BAHT, ENERGY, MONEY, ZONE, ask, bid, is_refusal, reverts
 
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -306,6 +307,25 @@ def test_enter_bundles__colluders_fill_the_cap__an_honest_first_order_still_ente
     (entered,) = market.events(outcome, "SignedOrderEntered")
     assert entered.args["account"] == actors.consumer.address
     assert market.chain.zone(ZONE).counted_orders == 5
+
+
+def test_enter_bundles__colluders_fill_the_cap_as_shipped__an_honest_first_order_still_enters(market, actors):
+    cap = market.chain.zone(ZONE).order_cap
+    colluders = [dev_signer(300 + i) for i in range(cap // (MAX_ORDERS - 1) + 1)]
+    market.register(*colluders)
+    bundles = []
+    for colluder in colluders:
+        market.fund(colluder, 1)
+        bundles.append(market.signed_orders(colluder, *[bid(1, 100)] * MAX_ORDERS))
+    batches = [bundles[start : start + 20] for start in range(0, len(bundles), 20)]
+    skipped = [entry for batch in batches for entry in market.skipped(market.relay(*batch))]
+    assert [account for account, _, _ in skipped] == [colluders[-1].address]
+    left = cap - market.chain.zone(ZONE).counted_orders
+    market.relay(market.signed_orders(colluders[-1], *[bid(1, 100)] * (left + 1)))
+    assert (cap, market.chain.zone(ZONE).counted_orders) == (10_000, cap)
+    outcome = market.relay(market.signed_orders(actors.consumer, bid(300, 1_000)))
+    (entered,) = market.events(outcome, "SignedOrderEntered")
+    assert entered.args["account"] == actors.consumer.address
 
 
 def test_enter_bundles__spam_at_every_tick__clears_within_its_bound(market, actors):
