@@ -104,6 +104,72 @@ await scenario("first visit", {}, async ({ page, seen }) => {
   assert.deepEqual(seen, { errors: [], outside: [] });
 });
 
+await scenario("eight windows share one stream", {}, async ({ page, context }) => {
+  context.setDefaultTimeout(PATIENCE_MS);
+  const holders = [];
+  context.on("request", (request) => {
+    if (request.url().includes("/streams/")) holders.push(request.frame().page());
+  });
+  const windows = [page];
+  while (windows.length < 8) windows.push(await context.newPage());
+  for (const one of windows) await go(one, "market");
+  const hear = async (listening) => {
+    await ask("next-epoch");
+    const { epoch, block } = await (await fetch(`${url}/api/v1/status`)).json();
+    for (const one of listening) {
+      const last = (epoch - 1).toLocaleString("en-GB");
+      await shown(one.getByTestId("last-epochs").getByRole("link", { name: last, exact: true }));
+      await one.waitForFunction((before) => {
+        const dot = document.querySelector(".dot.live");
+        return Number(dot?.getAttribute("aria-label").replace(/\D/g, "")) > before;
+      }, block);
+      assert.equal(await one.evaluate(async () => (await fetch("/api/v1/energy/book")).status), 200);
+    }
+  };
+  await hear(windows);
+  assert.equal(holders.length, 1);
+  await holders[0].close();
+  const rest = windows.filter((one) => one !== holders[0]);
+  await hear(rest);
+  assert.equal(holders.length, 2);
+  assert.ok(rest.includes(holders[1]));
+});
+
+await scenario("a page that is opened after the news ended says how old they are", {}, async ({ page }) => {
+  await ask("stop-index");
+  let { age_s: age } = await (await fetch(`${url}/api/v1/status`)).json();
+  while (age < 40) {
+    await new Promise((over) => setTimeout(over, 1_000));
+    ({ age_s: age } = await (await fetch(`${url}/api/v1/status`)).json());
+  }
+  await go(page, "market");
+  const said = page.getByText(/No news for \d+:\d\d\. What you see may be out of date\./);
+  await shown(said);
+  const [, minutes, seconds] = /(\d+):(\d\d)/.exec(await said.textContent());
+  const openS = (await page.evaluate(() => performance.now())) / 1_000;
+  assert.ok(Number(minutes) * 60 + Number(seconds) > openS + 30, "counts from when the page was opened");
+  await ask("start-index");
+  await said.waitFor({ state: "hidden" });
+});
+
+await scenario("a page whose script does not come offers to load it again", {}, async ({ page, context }) => {
+  await go(page, "market");
+  await shown(page.getByRole("heading", { name: "Open book" }));
+  await context.route("**/assets/Community-*.js", (route) => route.abort());
+  await page.getByRole("link", { name: "Community" }).click();
+  const said = page.getByText("This page could not be loaded.");
+  await shown(said);
+  await judge(page, "script-missing");
+  await page.getByRole("link", { name: "Market" }).click();
+  await shown(page.getByRole("heading", { name: "Open book" }));
+  assert.equal(await said.count(), 0);
+  await page.getByRole("link", { name: "Community" }).click();
+  await shown(said);
+  await context.unrouteAll();
+  await press(page, "Load again");
+  await shown(page.getByText("Self-sufficiency", { exact: true }));
+});
+
 await scenario("keyboard alone", {}, async ({ page }) => {
   await go(page, "market");
   await shown(page.getByRole("heading", { name: "Open book" }));

@@ -1,7 +1,6 @@
 /** What pages show: from the API and its streams, or, where there is none, from the chain itself. */
 
-import { keepPreviousData, useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
-import { useEffect } from "react";
+import { keepPreviousData, type QueryClient, useQuery, type UseQueryResult } from "@tanstack/react-query";
 import type { Address } from "viem";
 import { useConnection } from "wagmi";
 import { ApiError, type Shapes, told } from "./api";
@@ -15,8 +14,7 @@ import {
   readHolding,
   readOpenOrders,
 } from "./chain";
-import { useEpoch, useMarket } from "./market";
-import { listen } from "./stream";
+import { type Told, useEpoch, useMarket } from "./market";
 
 /** How many epochs the price history goes back: a day of quarter hours. */
 export const HISTORY = 96;
@@ -40,16 +38,19 @@ const clearedOf = ({ epoch, start, result }: Shapes["EpochShape"]): Cleared => (
   volumeWh: result.volume_wh,
 });
 
+/** Brings what the API's stream tells to where pages look. */
+export const tellingOf = (queries: QueryClient): Told => ({
+  book: (book) => queries.setQueryData(["book"], bookOf(book)),
+  // What trades changed with it: a cleared epoch is in the lists, and in the statement.
+  epoch: () => {
+    for (const name of ["cleared", "statement", "list", "epoch", "trades"])
+      void queries.invalidateQueries({ queryKey: [name] });
+  },
+});
+
 /** The open book, live. */
 export function useBook(): UseQueryResult<Book> {
   const { api, deployment, reader } = useMarket();
-  const queries = useQueryClient();
-  useEffect(() => {
-    if (!deployment.api) return;
-    return listen(`${deployment.api}/streams/book?zone=${deployment.zone}`, "book", (book) =>
-      queries.setQueryData(["book"], bookOf(book as Shapes["BookShape"])),
-    );
-  }, [deployment, queries]);
   return useQuery({
     queryKey: ["book"],
     queryFn: async () =>

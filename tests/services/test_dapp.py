@@ -32,6 +32,9 @@ MOST_SCRIPT_BYTES = 300_000
 
 SCENARIOS = (
     "first visit",
+    "eight windows share one stream",
+    "a page that is opened after the news ended says how old they are",
+    "a page whose script does not come offers to load it again",
     "keyboard alone",
     "connect",
     "wrong network",
@@ -73,7 +76,8 @@ class Operator:
         self.url = f"http://127.0.0.1:{port}"
         self.stop_relay = self.market.open_relay(self.relay_port)
         self.stop_api = self.market.open_api(require_built(tools.dapp_folder()), port, self.relay_port)
-        self.lock, self.over, self.frozen = threading.Lock(), threading.Event(), False
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.frozen, self.indexed = False, True
         self.problem = None
         self.thread = threading.Thread(target=self._run, name="market")
         self.thread.start()
@@ -86,7 +90,8 @@ class Operator:
 
     def _turn(self, timestamp=None):
         self.market.devnet.mine(timestamp)
-        self.market.step()
+        if self.indexed:
+            self.market.step()
 
     def do(self, what):
         with self.lock:
@@ -104,6 +109,8 @@ class Operator:
                 self.market.devnet.node.request("anvil_setBalance", self.market.guest.address, hex(wei))
             elif what == "freeze":
                 self.frozen = True
+            elif what in ("stop-index", "start-index"):
+                self.indexed = what == "start-index"
             else:
                 raise ValueError(what)
 

@@ -19,6 +19,8 @@ export const en = {
     close: "Close",
     cancel: "Cancel",
     noDeployment: "This page does not know its market: deployment.json beside it could not be read.",
+    reload: "Load again",
+    notLoaded: "This page could not be loaded. The connection was lost, or there is a newer version.",
     crashed: "Something in this page broke. Your money and energy are in the market and not in the page.",
     reduced:
       "This page works with the chain alone. Prices, orders, balances and deposits are here; history, bills and the community's figures need an API.",
