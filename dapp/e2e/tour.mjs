@@ -340,6 +340,76 @@ await scenario("trade traced back to its reading", {}, async ({ page }) => {
   await shown(page.getByText("Metering.ReadingAccepted").first());
 });
 
+await scenario("explorer finds what it is asked for, or says that there is nothing", {}, async ({ page, wallet }) => {
+  const json = async (path) => (await fetch(`${url}/api/v1/${path}`)).json();
+  const [{ start, cleared_block: number, clear_tx: hash }] = (await json("energy/epochs?limit=1")).items;
+  const block = await json(`blocks/${number}`);
+  const { epoch } = await json("status");
+  const box = page.getByRole("search").getByRole("textbox");
+  const find = async (text) => {
+    await box.fill(text);
+    await box.press("Enter");
+  };
+  const heading = (name) => shown(page.getByRole("heading", { name }));
+  await go(page, "explorer");
+  await find(wallet.account.address);
+  await heading("Account");
+  await shown(page.getByText(wallet.account.address));
+  await page.getByRole("link", { name: "GUEST" }).click();
+  await heading("Meter GUEST");
+  await find(hash);
+  await heading("Transaction");
+  await shown(page.getByText("Trading.EpochCleared"));
+  await find(block.hash);
+  await heading(`Block ${number.toLocaleString("en-GB")}`);
+  // Far away, and a day: the market's first epoch.
+  const { genesis } = await json("status");
+  await find(new Date((genesis + 7 * 3_600) * 1_000).toISOString().slice(0, 10));
+  await heading(/^Epoch 0 /);
+  assert.ok(await page.getByRole("button", { name: "A day earlier" }).isDisabled());
+  await page.getByRole("link", { name: "A day later" }).focus();
+  await page.keyboard.press("Enter");
+  await heading(new RegExp(`^Epoch ${86_400 / (await json("status")).epoch_seconds} `));
+  // Two things have this number.
+  await find(String(Math.min(epoch, number) - 1));
+  await page.getByRole("link", { name: /^Block \d+$/ }).click();
+  await heading(/^Block /);
+  await find(String(start));
+  await shown(page.getByText("Nothing found"));
+  await judge(page, "nothing-found");
+  await find("two words");
+  await shown(page.getByText("two words"));
+  await go(page, `explorer/epoch/${epoch + 1_000}`);
+  await shown(page.getByText("Nothing found"));
+});
+
+await scenario("today has the newest quarter hour once its meter has brought it", {}, async ({ page, wallet }) => {
+  const month = (at) => new Date((at + 7 * 3_600) * 1_000).toISOString().slice(0, 7);
+  const midnight = (at) => at - ((at + 7 * 3_600) % 86_400);
+  await go(page, "energy");
+  await connect(page);
+  await shown(page.getByTestId("balance"));
+  let start;
+  do {
+    // What ends at midnight is yesterday's.
+    await ask("next-epoch-unread");
+    const { genesis, epoch, epoch_seconds: seconds } = await (await fetch(`${url}/api/v1/status`)).json();
+    start = genesis + epoch * seconds;
+  } while (midnight(start) === start);
+  const path = `accounts/${wallet.account.address}/statement?month=${month(start)}`;
+  const { readings } = await (await fetch(`${url}/api/v1/${path}`)).json();
+  const newest = readings.find(({ interval_end: end }) => end === start);
+  const [name, key] =
+    newest.import_wh > 0 ? ["Used from the network", "import_wh"] : ["Fed into the network", "export_wh"];
+  assert.ok(newest[key] > 0);
+  const wh = readings
+    .filter(({ interval_end: end }) => end > midnight(start) && end <= start)
+    .reduce((sum, reading) => sum + reading[key], 0);
+  const places = wh < 10_000 ? 3 : wh < 100_000 ? 2 : 1;
+  const figure = page.getByText(name, { exact: true }).locator("..");
+  await shown(figure.getByText((wh / 1_000).toFixed(places)));
+});
+
 await scenario("relay down", {}, async ({ page, wallet }) => {
   await ask("next-epoch");
   await ask("stop-relay");
@@ -500,10 +570,24 @@ for (const dark of [false, true])
           const { page } = opened;
           await go(page, "market");
           await connect(page);
-          for (const path of ["market", "energy", "community", "explorer", "explorer/epoch/LAST", "admin", "roles"]) {
+          for (const path of [
+            "market",
+            "energy",
+            "community",
+            "explorer",
+            "explorer/epoch/LAST",
+            "explorer/account/GUEST",
+            "explorer/meter/GUEST",
+            "admin",
+            "roles",
+          ]) {
             const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
             if (path === "roles") await page.getByRole("tab").last().click();
-            else await go(page, path.replace("LAST", last.epoch));
+            else
+              await go(
+                page,
+                path.replace("LAST", last.epoch).replace("account/GUEST", `account/${opened.wallet.account.address}`),
+              );
             await page.locator("main .card").first().waitFor();
             await page.locator("main [class*=Skeleton]").first().waitFor({ state: "detached" });
             // Charts draw when their box has its size, one frame later.

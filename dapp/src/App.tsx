@@ -158,7 +158,7 @@ function Notices() {
 
 /** A page that breaks says so instead of vanishing. Another page is another chance. */
 class Mended extends Component<{ children: ReactNode }, { problem: unknown }> {
-  override state = { problem: null };
+  override state: { problem: unknown } = { problem: null };
 
   static getDerivedStateFromError(problem: unknown) {
     return { problem };

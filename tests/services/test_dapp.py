@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from busbar import tools
 from busbar.api.dapp import require_built
 from busbar.devnet import free_port
+from busbar.history import History
 from busbar.live import LiveMarket
 from busbar.replay import ReplaySettings, replayed
 from tests.communities import shipped_day
@@ -27,6 +29,8 @@ TOUR = ROOT / "dapp" / "e2e" / "tour.mjs"
 SCREENS = ROOT / ".build" / "screens"
 TOUR_S = 400
 """Longest time for the whole tour; a bound, not an expectation."""
+UNREAD_S = 3
+"""How long an epoch stands open before its meters are read, where it is asked for; pages have asked by then."""
 MOST_SCRIPT_BYTES = 300_000
 """Compressed script of the first page."""
 
@@ -47,6 +51,8 @@ SCENARIOS = (
     "withdraw",
     "not enough balance",
     "trade traced back to its reading",
+    "explorer finds what it is asked for, or says that there is nothing",
+    "today has the newest quarter hour once its meter has brought it",
     "relay down",
     "relay gone after the signature",
     "without an API",
@@ -100,6 +106,15 @@ class Operator:
                 epoch = chain.calendar.epoch_at(chain.head().timestamp)
                 self._turn(chain.calendar.start(epoch + 1))
                 self._turn()
+            elif what == "next-epoch-unread":
+                # As where the index runs by itself: it tells of the epoch before anybody has acted in it.
+                chain = self.market.chain
+                self.indexed = False
+                self._turn(chain.calendar.start(chain.calendar.epoch_at(chain.head().timestamp) + 1))
+                self.follow()
+                time.sleep(UNREAD_S)
+                self.indexed = True
+                self._turn()
             elif what == "stop-relay":
                 self.stop_relay()
             elif what == "start-relay":
@@ -113,6 +128,10 @@ class Operator:
                 self.indexed = what == "start-index"
             else:
                 raise ValueError(what)
+
+    def follow(self):
+        """The index alone follows the chain."""
+        History(self.market.chain, self.market.engine).step()
 
     def stop(self):
         self.over.set()
