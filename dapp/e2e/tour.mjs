@@ -27,6 +27,15 @@ const ask = async (what) => {
   assert.equal(answer.status, 200, what);
 };
 
+/** On to an epoch in which there is something to trade: not at night. */
+const askForTrade = async () => {
+  let book;
+  do {
+    await ask("next-epoch");
+    book = await (await fetch(`${url}/api/v1/energy/book`)).json();
+  } while (book.indicative.price2 === 0);
+};
+
 async function scenario(name, options, act) {
   if (!name.includes(part)) return;
   const opened = await pageWithWallet(browser, { url, index: GUEST, ...options });
@@ -36,7 +45,8 @@ async function scenario(name, options, act) {
     outcomes[name] = "ok";
   } catch (problem) {
     outcomes[name] = `${problem.message}\nseen: ${JSON.stringify(opened.seen)}`.slice(0, 2_000);
-    await opened.page.screenshot({ path: join(folder, `failed-${name}.png`) });
+    // A scenario may have closed it.
+    if (!opened.page.isClosed()) await opened.page.screenshot({ path: join(folder, `failed-${name}.png`) });
   } finally {
     await opened.context.close();
   }
@@ -115,9 +125,10 @@ await scenario("eight windows share one stream", {}, async ({ page, context }) =
   for (const one of windows) await go(one, "market");
   const hear = async (listening) => {
     await ask("next-epoch");
-    const { epoch, block } = await (await fetch(`${url}/api/v1/status`)).json();
+    const [cleared] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
+    const { block } = await (await fetch(`${url}/api/v1/status`)).json();
     for (const one of listening) {
-      const last = (epoch - 1).toLocaleString("en-GB");
+      const last = cleared.epoch.toLocaleString("en-GB");
       await shown(one.getByTestId("last-epochs").getByRole("link", { name: last, exact: true }));
       await one.waitForFunction((before) => {
         const dot = document.querySelector(".dot.live");
@@ -240,7 +251,7 @@ await scenario("signature rejected", {}, async ({ page, wallet }) => {
 });
 
 await scenario("order, seen in the book, filled when the epoch clears", {}, async ({ page, wallet }) => {
-  await ask("next-epoch");
+  await askForTrade();
   await go(page, "market");
   await connect(page);
   await fillTicket(page, { kwh: "0.4", limit: "4.31" });
@@ -624,7 +635,7 @@ await scenario("suspended account", { index: DISTRIBUTOR }, async ({ page }) => 
 });
 
 await scenario("no news: what is shown is the chain's, and said to be old", {}, async ({ page }) => {
-  await ask("next-epoch");
+  await askForTrade();
   await go(page, "market");
   await shown(page.getByTestId("price"));
   await ask("freeze");
