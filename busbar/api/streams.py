@@ -29,8 +29,8 @@ router = APIRouter(prefix="/streams", tags=["streams"])
 PAUSE_S = 0.5
 """Between looks at the index."""
 
-GLANCE_S = 2
-"""Between looks that need nobody to ask, so that the age of the newest block is known to whoever comes."""
+UNASKED_S = 2
+"""Between looks for which nobody asks, so that the age of the newest block is known to whoever comes."""
 
 MOST_OPEN = 500
 """Streams open at a time."""
@@ -74,7 +74,7 @@ class Watch:
             # A database that does not answer lets what is known grow old, which is the truth of it.
             with contextlib.suppress(SQLAlchemyError):
                 await self.head()
-            await asyncio.sleep(GLANCE_S)
+            await asyncio.sleep(UNASKED_S)
 
     def age_s(self, head: Head) -> int:
         """Seconds since a newest block was first seen; 0 for one that is newer than the last look."""

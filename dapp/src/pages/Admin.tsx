@@ -8,6 +8,7 @@ import { pages, type Shapes, told } from "../api";
 import { Card, Empty, Figure, Hex, Loaded } from "../components/bits";
 import { type Ask, useAsk } from "../components/Intention";
 import { AccountLink, MeterLink } from "../components/links";
+import { useRegisterColumns } from "../components/registers";
 import { Table } from "../components/Table";
 import { bytes32Of } from "../chain";
 import { useAccount, useGrid, useStatus } from "../data";
@@ -26,7 +27,7 @@ import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
 import { Replace } from "./admin/Replace";
 import { Roles } from "./admin/Roles";
-import { clock, count, kwh } from "../units";
+import { count, kwh } from "../units";
 
 const MOST = 2_000;
 const LOOK_MS = 3_000;
@@ -271,7 +272,8 @@ function Standing({ participant, ask }: { participant: Shapes["AccountShape"]; a
 }
 
 function Meters({ ask, may }: { ask: Ask; may: boolean }) {
-  const { t, language } = useWords();
+  const { t } = useWords();
+  const registers = useRegisterColumns();
   const market = useMarket();
   const { api } = market;
   const epoch = useEpoch();
@@ -310,20 +312,7 @@ function Meters({ ask, may }: { ask: Ask; may: boolean }) {
               { title: t.admin.meterId, of: ({ meter_id }) => <MeterLink meterId={meter_id} /> },
               { title: t.explorer.account, of: ({ account }) => <AccountLink account={account} /> },
               { title: t.admin.kind, of: ({ kind }) => t.energy[kind] },
-              {
-                title: t.energy.lastReading,
-                of: ({ interval_end: end }) => (end === null ? t.energy.noReading : clock(end, language)),
-              },
-              {
-                title: `${t.community.used}, kWh`,
-                figure: true,
-                of: (meter) => kwh(meter.import_register_wh ?? 0, language),
-              },
-              {
-                title: `${t.community.fedIn}, kWh`,
-                figure: true,
-                of: (meter) => kwh(meter.export_register_wh ?? 0, language),
-              },
+              ...registers,
               may && {
                 title: t.admin.actions,
                 of: (meter) =>

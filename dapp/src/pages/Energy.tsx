@@ -12,13 +12,14 @@ import { Card, Empty, Figure, Loaded } from "../components/bits";
 import { EnergyChart } from "../components/EnergyChart";
 import { type Direction, Funds } from "../components/Funds";
 import { MeterLink } from "../components/links";
+import { useRegisterColumns } from "../components/registers";
 import { Table } from "../components/Table";
 import { WalletButton } from "../components/Wallet";
 import { useAccount, useHolding, useStatement } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
 import { type Day, dayOf } from "../today";
-import { baht, bahtOfUthb, clock, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH } from "../units";
+import { baht, bahtOfUthb, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH } from "../units";
 
 const WEI_PER_WH = 10n ** 15n;
 
@@ -198,7 +199,8 @@ function Balance({ holding }: { holding: Holding }) {
 }
 
 function Meters({ account }: { account: Address }) {
-  const { t, language } = useWords();
+  const { t } = useWords();
+  const registers = useRegisterColumns();
   const { api } = useMarket();
   const epoch = useEpoch();
   const meters = useQuery({
@@ -226,20 +228,7 @@ function Meters({ account }: { account: Address }) {
                     </>
                   ),
                 },
-                {
-                  title: t.energy.lastReading,
-                  of: ({ interval_end: end }) => (end === null ? t.energy.noReading : clock(end, language)),
-                },
-                {
-                  title: `${t.community.used}, kWh`,
-                  figure: true,
-                  of: (meter) => kwh(meter.import_register_wh ?? 0, language),
-                },
-                {
-                  title: `${t.community.fedIn}, kWh`,
-                  figure: true,
-                  of: (meter) => kwh(meter.export_register_wh ?? 0, language),
-                },
+                ...registers,
               ]}
             />
           ) : (
