@@ -1,5 +1,6 @@
 """The application: routes under /api/v1, one shape of failure, one door."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -119,7 +120,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     # Python runs one thread at a time: many that are ready only take turns, and each turn is waited for.
     to_thread.current_default_thread_limiter().total_tokens = THREADS
     sys.setswitchinterval(TURN_S)
+    looking = asyncio.create_task(app.state.watch.keep_looking())
     yield
+    looking.cancel()
     for client in (app.state.settings.relay, app.state.settings.gateway):
         if client is not None:
             await client.aclose()

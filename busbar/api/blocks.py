@@ -46,6 +46,7 @@ from busbar.api.shapes import (
     Status,
     TransactionShape,
 )
+from busbar.api.streams import Watched
 from busbar.chain import Chain
 from busbar.metrics import LONGEST_STEP_S
 
@@ -54,7 +55,7 @@ router = APIRouter()
 
 @router.get("/status", tags=["server"])
 @read_now
-def status(here: Here, settings: Configured) -> Status:
+def status(here: Here, settings: Configured, watch: Watched) -> Status:
     """What this server serves, and how far it is; node and relay as they were within the last second."""
     market = here.connection.execute(select(tables.market)).mappings().one()
     node_block, relay = settings.beside()
@@ -64,6 +65,7 @@ def status(here: Here, settings: Configured) -> Status:
         block=here.head.number,
         block_hash=here.head.hash,
         timestamp=here.head.timestamp,
+        age_s=watch.age_s(here.head),
         epoch=here.head.epoch,
         epoch_ends_at=here.calendar.end(here.head.epoch),
         genesis=here.calendar.genesis,

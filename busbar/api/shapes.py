@@ -53,6 +53,12 @@ class RelayHealth(Shape):
     turned_s: int | None = Field(description="Seconds since it last looked at the chain")
 
 
+AGE_DESCRIPTION = (
+    "Whole seconds, by the server's clock, since this server first saw its newest block: "
+    "when they grow, the chain or the index stands still"
+)
+
+
 class Status(Shape):
     """What this server serves, and how far it is."""
 
@@ -61,6 +67,7 @@ class Status(Shape):
     block: int
     block_hash: str
     timestamp: int
+    age_s: int = Field(description=AGE_DESCRIPTION)
     epoch: int
     epoch_ends_at: int
     genesis: int

@@ -5,26 +5,32 @@ while; clients such as EventSource come back by themselves.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
 
 from busbar import tables
 from busbar.api.context import AddressInPath, Configured, OneZone, Settings, View
 from busbar.api.energy import book_of, newest_epoch, order_shape, orders_query
 from busbar.api.problems import Problem
+from busbar.api.shapes import AGE_DESCRIPTION
 from busbar.history import Head, head_of
 
 router = APIRouter(prefix="/streams", tags=["streams"])
 
 PAUSE_S = 0.5
 """Between looks at the index."""
+
+UNASKED_S = 2
+"""Between looks for which nobody asks, so that the age of the newest block is known to whoever comes."""
 
 MOST_OPEN = 500
 """Streams open at a time."""
@@ -33,8 +39,12 @@ MOST_OF_ADDRESS = 16
 """Streams open at a time from one address."""
 
 
+Look = Callable[[View], BaseModel | None]
+"""What a stream tells of the index; None for nothing."""
+
+
 class Watch:
-    """The newest block, looked up once for all streams.
+    """The newest block, looked up once for all streams, and since when it is the newest.
 
     Args:
         settings: Where the index is.
@@ -44,6 +54,7 @@ class Watch:
         self.settings = settings
         self.open: Counter[str] = Counter()
         self._head: Head | None = None
+        self._since = 0.0
         self._looked_at = 0.0
         self._lock = asyncio.Lock()
 
@@ -51,15 +62,29 @@ class Watch:
         """The newest block, at most half a second old."""
         async with self._lock:
             if time.monotonic() - self._looked_at > PAUSE_S:
-                self._head = await to_thread.run_sync(self._look)
+                head = await to_thread.run_sync(self._look)
                 self._looked_at = time.monotonic()
+                if head != self._head:
+                    self._head, self._since = head, self._looked_at
         return self._head
+
+    async def keep_looking(self) -> None:
+        """Looks again and again, until it is cancelled."""
+        while True:
+            # A database that does not answer lets what is known grow old, which is the truth of it.
+            with contextlib.suppress(SQLAlchemyError):
+                await self.head()
+            await asyncio.sleep(UNASKED_S)
+
+    def age_s(self, head: Head) -> int:
+        """Seconds since a newest block was first seen; 0 for one that is newer than the last look."""
+        return int(time.monotonic() - self._since) if head == self._head else 0
 
     def _look(self) -> Head | None:
         with self.settings.engine.connect() as connection:
             return head_of(connection)
 
-    def at(self, head: Head, look: Callable[[View], BaseModel | None]) -> BaseModel | None:
+    def at(self, head: Head, look: Look) -> BaseModel | None:
         """What a look at the index gives; None for nothing to tell."""
         calendar, money = self.settings.market
         with self.settings.engine.connect() as connection:
@@ -73,6 +98,7 @@ class BlockNews(BaseModel):
     hash: str
     timestamp: int
     epoch: int
+    age_s: int = Field(description=AGE_DESCRIPTION)
 
 
 class OrdersNews(BaseModel):
@@ -83,9 +109,17 @@ class OrdersNews(BaseModel):
     orders: list[dict[str, object]]
 
 
-async def watch_of(request: Request) -> AsyncIterator[Watch]:
-    """The application's watch, with one more stream open."""
+async def watched_of(request: Request) -> Watch:
+    """The application's watch."""
     watch: Watch = request.app.state.watch
+    return watch
+
+
+Watched = Annotated[Watch, Depends(watched_of)]
+
+
+async def watch_of(request: Request, watch: Watched) -> AsyncIterator[Watch]:
+    """The application's watch, with one more stream open."""
     caller = request.client.host if request.client else "unknown"
     if watch.open.total() >= MOST_OPEN:
         raise Problem(503, "Too many streams", f"{MOST_OPEN} are open", {"Retry-After": "30"})
@@ -104,47 +138,63 @@ async def watch_of(request: Request) -> AsyncIterator[Watch]:
 Watching = Annotated[Watch, Depends(watch_of)]
 
 
-async def _changes(
-    watch: Watch, settings: Settings, name: str, look: Callable[[View], BaseModel | None]
-) -> AsyncIterator[ServerSentEvent]:
-    """What stands now, then every change of it."""
-    ends, seen, told = time.monotonic() + settings.stream_seconds, "", ""
+async def _changes(watch: Watch, settings: Settings, looks: Mapping[str, Look]) -> AsyncIterator[ServerSentEvent]:
+    """What stands now, then every change of it, by the event's name."""
+    ends, seen = time.monotonic() + settings.stream_seconds, ""
+    told: dict[str, str] = {}
     while True:
         head = await watch.head()
         if head is not None and head.hash != seen:
             seen = head.hash
-            news = await to_thread.run_sync(watch.at, head, look)
-            data = "" if news is None else news.model_dump_json()
-            if news is not None and data != told:
-                told = data
-                yield ServerSentEvent(raw_data=data, event=name, id=str(head.number))
+            for name, look in looks.items():
+                news = await to_thread.run_sync(watch.at, head, look)
+                data = "" if news is None else news.model_dump_json()
+                if news is not None and data != told.get(name):
+                    told[name] = data
+                    yield ServerSentEvent(raw_data=data, event=name, id=str(head.number))
         if time.monotonic() >= ends:
             return
         await asyncio.sleep(PAUSE_S)
 
 
+def _block(watch: Watch) -> Look:
+    return lambda here: BlockNews(**here.head._asdict(), age_s=watch.age_s(here.head))
+
+
+def _book(zone: int) -> Look:
+    return lambda here: book_of(here, zone, here.head.epoch)
+
+
+def _epoch(zone: int) -> Look:
+    return lambda here: newest_epoch(here, zone)
+
+
 @router.get("/blocks", response_class=EventSourceResponse)
 async def blocks(watch: Watching, settings: Configured) -> AsyncIterator[ServerSentEvent]:
     """Every new newest block: event `block`."""
-
-    def look(here: View) -> BlockNews:
-        return BlockNews(**here.head._asdict())
-
-    async for event in _changes(watch, settings, "block", look):
+    async for event in _changes(watch, settings, {"block": _block(watch)}):
         yield event
 
 
 @router.get("/book", response_class=EventSourceResponse)
 async def book(watch: Watching, settings: Configured, zone: OneZone = 1) -> AsyncIterator[ServerSentEvent]:
     """A zone's open book whenever it may have changed: event `book`, data as of GET energy/book."""
-    async for event in _changes(watch, settings, "book", lambda here: book_of(here, zone, here.head.epoch)):
+    async for event in _changes(watch, settings, {"book": _book(zone)}):
         yield event
 
 
 @router.get("/epochs", response_class=EventSourceResponse)
 async def epochs(watch: Watching, settings: Configured, zone: OneZone = 1) -> AsyncIterator[ServerSentEvent]:
     """A zone's epochs as they are cleared: event `epoch`, data as of GET energy/epochs."""
-    async for event in _changes(watch, settings, "epoch", lambda here: newest_epoch(here, zone)):
+    async for event in _changes(watch, settings, {"epoch": _epoch(zone)}):
+        yield event
+
+
+@router.get("/market", response_class=EventSourceResponse)
+async def market(watch: Watching, settings: Configured, zone: OneZone = 1) -> AsyncIterator[ServerSentEvent]:
+    """The events of `streams/blocks`, `streams/book` and `streams/epochs` over one connection."""
+    looks = {"block": _block(watch), "book": _book(zone), "epoch": _epoch(zone)}
+    async for event in _changes(watch, settings, looks):
         yield event
 
 
@@ -159,5 +209,5 @@ async def orders(watch: Watching, settings: Configured, account: AddressInPath) 
         shapes = [order_shape(here, dict(row)).model_dump(mode="json") for row in rows]
         return OrdersNews(account=account, block=here.head.number, orders=shapes)
 
-    async for event in _changes(watch, settings, "orders", look):
+    async for event in _changes(watch, settings, {"orders": look}):
         yield event

@@ -27,6 +27,15 @@ const ask = async (what) => {
   assert.equal(answer.status, 200, what);
 };
 
+/** On to an epoch in which there is something to trade: not at night. */
+const askForTrade = async () => {
+  let book;
+  do {
+    await ask("next-epoch");
+    book = await (await fetch(`${url}/api/v1/energy/book`)).json();
+  } while (book.indicative.price2 === 0);
+};
+
 async function scenario(name, options, act) {
   if (!name.includes(part)) return;
   const opened = await pageWithWallet(browser, { url, index: GUEST, ...options });
@@ -36,7 +45,8 @@ async function scenario(name, options, act) {
     outcomes[name] = "ok";
   } catch (problem) {
     outcomes[name] = `${problem.message}\nseen: ${JSON.stringify(opened.seen)}`.slice(0, 2_000);
-    await opened.page.screenshot({ path: join(folder, `failed-${name}.png`) });
+    // A scenario may have closed it.
+    if (!opened.page.isClosed()) await opened.page.screenshot({ path: join(folder, `failed-${name}.png`) });
   } finally {
     await opened.context.close();
   }
@@ -102,6 +112,73 @@ await scenario("first visit", {}, async ({ page, seen }) => {
   told.scriptBytes = (await Promise.all(scripts)).reduce((sum, { responseBodySize }) => sum + responseBodySize, 0);
   told.scripts = scripts.length;
   assert.deepEqual(seen, { errors: [], outside: [] });
+});
+
+await scenario("eight windows share one stream", {}, async ({ page, context }) => {
+  context.setDefaultTimeout(PATIENCE_MS);
+  const holders = [];
+  context.on("request", (request) => {
+    if (request.url().includes("/streams/")) holders.push(request.frame().page());
+  });
+  const windows = [page];
+  while (windows.length < 8) windows.push(await context.newPage());
+  for (const one of windows) await go(one, "market");
+  const hear = async (listening) => {
+    await ask("next-epoch");
+    const [cleared] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
+    const { block } = await (await fetch(`${url}/api/v1/status`)).json();
+    for (const one of listening) {
+      const last = cleared.epoch.toLocaleString("en-GB");
+      await shown(one.getByTestId("last-epochs").getByRole("link", { name: last, exact: true }));
+      await one.waitForFunction((before) => {
+        const dot = document.querySelector(".dot.live");
+        return Number(dot?.getAttribute("aria-label").replace(/\D/g, "")) > before;
+      }, block);
+      assert.equal(await one.evaluate(async () => (await fetch("/api/v1/energy/book")).status), 200);
+    }
+  };
+  await hear(windows);
+  assert.equal(holders.length, 1);
+  await holders[0].close();
+  const rest = windows.filter((one) => one !== holders[0]);
+  await hear(rest);
+  assert.equal(holders.length, 2);
+  assert.ok(rest.includes(holders[1]));
+});
+
+await scenario("a page that is opened after the news ended says how old they are", {}, async ({ page }) => {
+  await ask("stop-index");
+  let { age_s: age } = await (await fetch(`${url}/api/v1/status`)).json();
+  while (age < 25) {
+    await new Promise((over) => setTimeout(over, 1_000));
+    ({ age_s: age } = await (await fetch(`${url}/api/v1/status`)).json());
+  }
+  await go(page, "market");
+  const said = page.getByText(/No news for \d+:\d\d\. What you see may be out of date\./);
+  await shown(said);
+  const [, minutes, seconds] = /(\d+):(\d\d)/.exec(await said.textContent());
+  const openS = (await page.evaluate(() => performance.now())) / 1_000;
+  assert.ok(Number(minutes) * 60 + Number(seconds) > openS + 15, "counts from when the page was opened");
+  await ask("start-index");
+  await said.waitFor({ state: "hidden" });
+});
+
+await scenario("a page whose script does not come offers to load it again", {}, async ({ page, context }) => {
+  await go(page, "market");
+  await shown(page.getByRole("heading", { name: "Open book" }));
+  await context.route("**/assets/Community-*.js", (route) => route.abort());
+  await page.getByRole("link", { name: "Community" }).click();
+  const said = page.getByText("This page could not be loaded.");
+  await shown(said);
+  await judge(page, "script-missing");
+  await page.getByRole("link", { name: "Market" }).click();
+  await shown(page.getByRole("heading", { name: "Open book" }));
+  assert.equal(await said.count(), 0);
+  await page.getByRole("link", { name: "Community" }).click();
+  await shown(said);
+  await context.unrouteAll();
+  await press(page, "Load again");
+  await shown(page.getByText("Self-sufficiency", { exact: true }));
 });
 
 await scenario("keyboard alone", {}, async ({ page }) => {
@@ -174,7 +251,7 @@ await scenario("signature rejected", {}, async ({ page, wallet }) => {
 });
 
 await scenario("order, seen in the book, filled when the epoch clears", {}, async ({ page, wallet }) => {
-  await ask("next-epoch");
+  await askForTrade();
   await go(page, "market");
   await connect(page);
   await fillTicket(page, { kwh: "0.4", limit: "4.31" });
@@ -272,6 +349,76 @@ await scenario("trade traced back to its reading", {}, async ({ page }) => {
   await shown(page.getByTestId("trace").getByText(/Meter \S+ signed .* kWh fed in/));
   await page.getByTestId("trace").locator("a").first().click();
   await shown(page.getByText("Metering.ReadingAccepted").first());
+});
+
+await scenario("explorer finds what it is asked for, or says that there is nothing", {}, async ({ page, wallet }) => {
+  const json = async (path) => (await fetch(`${url}/api/v1/${path}`)).json();
+  const [{ start, cleared_block: number, clear_tx: hash }] = (await json("energy/epochs?limit=1")).items;
+  const block = await json(`blocks/${number}`);
+  const { epoch } = await json("status");
+  const box = page.getByRole("search").getByRole("textbox");
+  const find = async (text) => {
+    await box.fill(text);
+    await box.press("Enter");
+  };
+  const heading = (name) => shown(page.getByRole("heading", { name }));
+  await go(page, "explorer");
+  await find(wallet.account.address);
+  await heading("Account");
+  await shown(page.getByText(wallet.account.address));
+  await page.getByRole("link", { name: "GUEST" }).click();
+  await heading("Meter GUEST");
+  await find(hash);
+  await heading("Transaction");
+  await shown(page.getByText("Trading.EpochCleared"));
+  await find(block.hash);
+  await heading(`Block ${number.toLocaleString("en-GB")}`);
+  // Far away, and a day: the market's first epoch.
+  const { genesis } = await json("status");
+  await find(new Date((genesis + 7 * 3_600) * 1_000).toISOString().slice(0, 10));
+  await heading(/^Epoch 0 /);
+  assert.ok(await page.getByRole("button", { name: "A day earlier" }).isDisabled());
+  await page.getByRole("link", { name: "A day later" }).focus();
+  await page.keyboard.press("Enter");
+  await heading(new RegExp(`^Epoch ${86_400 / (await json("status")).epoch_seconds} `));
+  // Two things have this number.
+  await find(String(Math.min(epoch, number) - 1));
+  await page.getByRole("link", { name: /^Block \d+$/ }).click();
+  await heading(/^Block /);
+  await find(String(start));
+  await shown(page.getByText("Nothing found"));
+  await judge(page, "nothing-found");
+  await find("two words");
+  await shown(page.getByText("two words"));
+  await go(page, `explorer/epoch/${epoch + 1_000}`);
+  await shown(page.getByText("Nothing found"));
+});
+
+await scenario("today has the newest quarter hour once its meter has brought it", {}, async ({ page, wallet }) => {
+  const month = (at) => new Date((at + 7 * 3_600) * 1_000).toISOString().slice(0, 7);
+  const midnight = (at) => at - ((at + 7 * 3_600) % 86_400);
+  await go(page, "energy");
+  await connect(page);
+  await shown(page.getByTestId("balance"));
+  let start;
+  do {
+    // What ends at midnight is yesterday's.
+    await ask("next-epoch-unread");
+    const { genesis, epoch, epoch_seconds: seconds } = await (await fetch(`${url}/api/v1/status`)).json();
+    start = genesis + epoch * seconds;
+  } while (midnight(start) === start);
+  const path = `accounts/${wallet.account.address}/statement?month=${month(start)}`;
+  const { readings } = await (await fetch(`${url}/api/v1/${path}`)).json();
+  const newest = readings.find(({ interval_end: end }) => end === start);
+  const [name, key] =
+    newest.import_wh > 0 ? ["Used from the network", "import_wh"] : ["Fed into the network", "export_wh"];
+  assert.ok(newest[key] > 0);
+  const wh = readings
+    .filter(({ interval_end: end }) => end > midnight(start) && end <= start)
+    .reduce((sum, reading) => sum + reading[key], 0);
+  const places = wh < 10_000 ? 3 : wh < 100_000 ? 2 : 1;
+  const figure = page.getByText(name, { exact: true }).locator("..");
+  await shown(figure.getByText((wh / 1_000).toFixed(places)));
 });
 
 await scenario("relay down", {}, async ({ page, wallet }) => {
@@ -434,10 +581,24 @@ for (const dark of [false, true])
           const { page } = opened;
           await go(page, "market");
           await connect(page);
-          for (const path of ["market", "energy", "community", "explorer", "explorer/epoch/LAST", "admin", "roles"]) {
+          for (const path of [
+            "market",
+            "energy",
+            "community",
+            "explorer",
+            "explorer/epoch/LAST",
+            "explorer/account/GUEST",
+            "explorer/meter/GUEST",
+            "admin",
+            "roles",
+          ]) {
             const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
             if (path === "roles") await page.getByRole("tab").last().click();
-            else await go(page, path.replace("LAST", last.epoch));
+            else
+              await go(
+                page,
+                path.replace("LAST", last.epoch).replace("account/GUEST", `account/${opened.wallet.account.address}`),
+              );
             await page.locator("main .card").first().waitFor();
             await page.locator("main [class*=Skeleton]").first().waitFor({ state: "detached" });
             // Charts draw when their box has its size, one frame later.
@@ -474,7 +635,7 @@ await scenario("suspended account", { index: DISTRIBUTOR }, async ({ page }) => 
 });
 
 await scenario("no news: what is shown is the chain's, and said to be old", {}, async ({ page }) => {
-  await ask("next-epoch");
+  await askForTrade();
   await go(page, "market");
   await shown(page.getByTestId("price"));
   await ask("freeze");

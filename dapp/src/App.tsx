@@ -52,7 +52,7 @@ export function App() {
       <main className="page" id="content" tabIndex={-1}>
         <Notices />
         <WalletNotice quiet={here.startsWith("/admin")} />
-        <Mended>
+        <Mended key={here.split("/")[1]}>
           <Suspense fallback={<Skeleton height={320} aria-label={t.app.loading} />}>
             <Switch>
               <Route path="/market" component={Market} />
@@ -89,7 +89,7 @@ function Freshness() {
   const { t, language } = useWords();
   const news = useNews();
   const now = useTicking(1_000);
-  const state = news === null ? "waiting" : now - news.heardMs > STALE_MS ? "stale" : "live";
+  const state = news === null ? "waiting" : now - news.sinceMs > STALE_MS ? "stale" : "live";
   const told = state === "waiting" ? t.live.waiting : t.live.block(count(news?.number ?? 0, language));
   return (
     <span style={{ display: "flex", alignItems: "center", gap: "0.4rem" }} title={told}>
@@ -132,7 +132,8 @@ function Notices() {
   const news = useNews();
   const now = useTicking(1_000);
   const behind = useStatus().data?.behind_blocks ?? 0;
-  const ageMs = news ? now - news.heardMs : 0;
+  // Without any, this page has had none since it was opened.
+  const ageMs = now - (news?.sinceMs ?? 0);
   return (
     <>
       {ageMs > STALE_MS && (
@@ -155,26 +156,28 @@ function Notices() {
   );
 }
 
-/** A page that breaks says so instead of vanishing. */
-class Mended extends Component<{ children: ReactNode }, { broken: boolean }> {
-  override state = { broken: false };
+/** A page that breaks says so instead of vanishing. Another page is another chance. */
+class Mended extends Component<{ children: ReactNode }, { problem: unknown }> {
+  override state: { problem: unknown } = { problem: null };
 
-  static getDerivedStateFromError() {
-    return { broken: true };
+  static getDerivedStateFromError(problem: unknown) {
+    return { problem };
   }
 
   override render() {
-    return this.state.broken ? <Broken /> : this.props.children;
+    return this.state.problem === null ? this.props.children : <Broken problem={this.state.problem} />;
   }
 }
 
-function Broken() {
+/** A script that did not come is asked for again only by a page that is loaded again. */
+function Broken({ problem }: { problem: unknown }) {
   const { t } = useWords();
+  const missing = problem instanceof TypeError && /module|import/i.test(problem.message);
   return (
     <Alert color="red" variant="light" role="alert">
-      <p style={{ marginTop: 0 }}>{t.app.crashed}</p>
+      <p style={{ marginTop: 0 }}>{missing ? t.app.notLoaded : t.app.crashed}</p>
       <Button size="xs" variant="default" onClick={() => window.location.reload()}>
-        {t.app.retry}
+        {t.app.reload}
       </Button>
     </Alert>
   );

@@ -36,6 +36,16 @@ export async function told<T>(answer: Promise<{ data?: T; error?: unknown; respo
   throw new ApiError(response.status, error ?? {});
 }
 
+/** What was answered; null if what was asked for does not exist, or cannot. */
+export async function orNull<T>(answer: Promise<T>): Promise<T | null> {
+  try {
+    return await answer;
+  } catch (problem) {
+    if (problem instanceof ApiError && (problem.status === 404 || problem.status === 422)) return null;
+    throw problem;
+  }
+}
+
 /** Every item of a list, page by page, up to a bound. */
 export async function pages<T>(
   read: (cursor: string | null) => Promise<{ items: T[]; next_cursor?: string | null }>,

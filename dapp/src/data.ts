@@ -1,10 +1,9 @@
 /** What pages show: from the API and its streams, or, where there is none, from the chain itself. */
 
-import { keepPreviousData, useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
-import { useEffect } from "react";
+import { keepPreviousData, type QueryClient, useQuery, type UseQueryResult } from "@tanstack/react-query";
 import type { Address } from "viem";
 import { useConnection } from "wagmi";
-import { ApiError, type Shapes, told } from "./api";
+import { orNull, type Shapes, told } from "./api";
 import {
   type Book,
   type Cleared,
@@ -15,8 +14,9 @@ import {
   readHolding,
   readOpenOrders,
 } from "./chain";
-import { useEpoch, useMarket } from "./market";
-import { listen } from "./stream";
+import { startOf, type Told, useEpoch, useMarket } from "./market";
+import { isReadUntil } from "./today";
+import { monthOf } from "./units";
 
 /** How many epochs the price history goes back: a day of quarter hours. */
 export const HISTORY = 96;
@@ -40,16 +40,19 @@ const clearedOf = ({ epoch, start, result }: Shapes["EpochShape"]): Cleared => (
   volumeWh: result.volume_wh,
 });
 
+/** Brings what the API's stream tells to where pages look. */
+export const tellingOf = (queries: QueryClient): Told => ({
+  book: (book) => queries.setQueryData(["book"], bookOf(book)),
+  // What trades changed with it: a cleared epoch is in the lists, and in the statement.
+  epoch: () => {
+    for (const name of ["cleared", "statement", "list", "epoch", "trades"])
+      void queries.invalidateQueries({ queryKey: [name] });
+  },
+});
+
 /** The open book, live. */
 export function useBook(): UseQueryResult<Book> {
   const { api, deployment, reader } = useMarket();
-  const queries = useQueryClient();
-  useEffect(() => {
-    if (!deployment.api) return;
-    return listen(`${deployment.api}/streams/book?zone=${deployment.zone}`, "book", (book) =>
-      queries.setQueryData(["book"], bookOf(book as Shapes["BookShape"])),
-    );
-  }, [deployment, queries]);
   return useQuery({
     queryKey: ["book"],
     queryFn: async () =>
@@ -163,26 +166,29 @@ export function useGrid(): UseQueryResult<Shapes["GridStatus"]> {
   });
 }
 
-/** A month's statement; null if there is none. */
+/** A month's statement, with the quarter hour before the open epoch once its meters have brought it; null if there is none. */
 export function useStatement(
   account: Address | undefined,
   month: string | null,
 ): UseQueryResult<Shapes["Statement"] | null> {
-  const { api } = useMarket();
+  const { api, deployment } = useMarket();
   const epoch = useEpoch();
-  return useQuery({
+  return useQuery<Shapes["Statement"] | null>({
     queryKey: ["statement", account, month, epoch],
     enabled: api !== null && account !== undefined && month !== null,
     placeholderData: keepPreviousData,
     queryFn: async () => {
       if (!api) throw new Error("no API");
       const params = { path: { account: account as Address }, query: { month: month ?? "" } };
-      try {
-        return await told(api.GET("/api/v1/accounts/{account}/statement", { params }));
-      } catch (problem) {
-        if (problem instanceof ApiError && problem.status === 404) return null;
-        throw problem;
-      }
+      const statement = await orNull(told(api.GET("/api/v1/accounts/{account}/statement", { params })));
+      // It is a text only if another format is asked for.
+      return statement as Shapes["Statement"] | null;
+    },
+    // Meters bring the quarter hour that ended some blocks into the next epoch, or never: each wait is twice the last.
+    refetchInterval: ({ state }) => {
+      const start = startOf(epoch ?? 0, deployment);
+      const complete = !state.data || month !== monthOf(start) || isReadUntil(state.data, start);
+      return complete ? false : LOOK_MS * 2 ** Math.min(state.dataUpdateCount, 10);
     },
   });
 }

@@ -10,6 +10,7 @@ import "./styles.css";
 import { App } from "./App";
 import { apiAt } from "./api";
 import { readerOf, walletsOf } from "./chain";
+import { tellingOf } from "./data";
 import { type Deployment, loadDeployment } from "./deployment";
 import { en, firstLanguage, LanguageContext } from "./i18n";
 import { type Market, MarketContext, Newsroom } from "./market";
@@ -49,8 +50,8 @@ const root = createRoot(document.getElementById("root") ?? document.body);
 loadDeployment().then(
   (deployment) => {
     const market = marketOf(deployment);
-    market.newsroom.start();
     const queries = new QueryClient({ defaultOptions: { queries: { retry: 1, refetchOnWindowFocus: false } } });
+    market.newsroom.start(tellingOf(queries));
     root.render(
       <StrictMode>
         <MantineProvider theme={theme} defaultColorScheme="auto">

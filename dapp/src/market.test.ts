@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { bytes32Of, openAmong, orderPlace, packOrder } from "./chain";
 import { lastEpochOf } from "./components/Life";
 import { parseDeployment } from "./deployment";
-import { startOf, untilClock, untilEnd } from "./market";
+import { newsOf, startOf, untilClock, untilEnd } from "./market";
 
 const address = "0x1111111111111111111111111111111111111111" as const;
 const FILE = {
@@ -41,10 +41,15 @@ test("parseDeployment: addresses of its own host: become absolute, and amounts i
 
 test("untilEnd: in fast motion: counts seconds of the wall clock", () => {
   const deployment = parseDeployment(FILE, "https://host/");
-  const news = { number: 1, timestamp: 1_000 + 900 * 3 + 450, epoch: 3, heardMs: 5_000 };
+  const news = { number: 1, timestamp: 1_000 + 900 * 3 + 450, epoch: 3, sinceMs: 5_000 };
   expect(untilEnd(news, 5_000, deployment)).toEqual({ seconds: 30, share: 0.5 });
   expect(untilEnd(news, 15_000, deployment).seconds).toBe(20);
   expect(untilEnd(news, 99_000, deployment)).toEqual({ seconds: 0, share: 1 });
+});
+
+test("newsOf: a block that the server has known for long: is as old as that", () => {
+  const told = { number: 1, timestamp: 1_000, epoch: 3, age_s: 40 };
+  expect(newsOf(told, 5_000)).toEqual({ number: 1, timestamp: 1_000, epoch: 3, sinceMs: -35_000 });
 });
 
 test("packOrder: bids and asks, standing and not: are as OrderCodec has them", () => {

@@ -2,17 +2,31 @@
 
 import { createContext, useContext, useEffect, useState, useSyncExternalStore } from "react";
 import type { Config } from "wagmi";
-import type { Api } from "./api";
+import type { Api, Shapes } from "./api";
 import type { Reader } from "./chain";
 import type { Deployment } from "./deployment";
 import { listen } from "./stream";
 import { midnightBefore } from "./units";
 
-/** The newest block: its number and time, and when this page heard of it. */
-export type News = { number: number; timestamp: number; epoch: number; heardMs: number };
+/** The newest block: its number and time, and since when it is the newest, in milliseconds as this page counts them. */
+export type News = { number: number; timestamp: number; epoch: number; sinceMs: number };
 
 /** Without news for so long, what is shown may be out of date. */
 export const STALE_MS = 20_000;
+
+/** A block as the API's stream tells it, see `BlockNews` there. */
+type Block = { number: number; timestamp: number; epoch: number; age_s: number };
+
+/** A block that the server may have known for long: its age counts, and not when this page was told. */
+export const newsOf = ({ number, timestamp, epoch, age_s }: Block, heardMs: number): News => ({
+  number,
+  timestamp,
+  epoch,
+  sinceMs: heardMs - age_s * 1_000,
+});
+
+/** What the API's stream tells beside blocks. */
+export type Told = { book: (book: Shapes["BookShape"]) => void; epoch: () => void };
 
 /** Hears of new blocks, from the API's stream or else from the node, and tells whoever listens. */
 export class Newsroom {
@@ -25,17 +39,21 @@ export class Newsroom {
   ) {}
 
   /** Listens until the function it returns is called. */
-  start(): () => void {
-    const { api, genesis, epochSeconds } = this.deployment;
+  start(others: Told): () => void {
+    const { api, genesis, epochSeconds, zone } = this.deployment;
     if (api === null)
       return this.reader.watchBlocks({
         emitOnBegin: true,
         onBlock: ({ number, timestamp }) => {
           const epoch = Math.floor((Number(timestamp) - genesis) / epochSeconds);
-          this.tell({ number: Number(number), timestamp: Number(timestamp), epoch });
+          this.tell({ number: Number(number), timestamp: Number(timestamp), epoch, sinceMs: performance.now() });
         },
       });
-    return listen(`${api}/streams/blocks`, "block", (news) => this.tell(news as Omit<News, "heardMs">));
+    return listen(`${api}/streams/market?zone=${zone}`, ["block", "book", "epoch"], (name, told, heardMs) => {
+      if (name === "book") others.book(told as Shapes["BookShape"]);
+      else if (name === "epoch") others.epoch();
+      else this.tell(newsOf(told as Block, heardMs));
+    });
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -45,8 +63,8 @@ export class Newsroom {
 
   readonly current = (): News | null => this.news;
 
-  private tell(news: Omit<News, "heardMs">): void {
-    this.news = { ...news, heardMs: performance.now() };
+  private tell(news: News): void {
+    this.news = news;
     for (const listener of this.listeners) listener();
   }
 }
@@ -87,7 +105,7 @@ export function useTicking(everyMs: number): number {
 /** Seconds of the wall clock until an epoch ends, and how much of it is over, 0 to 1. */
 export function untilEnd(news: News, nowMs: number, deployment: Deployment): { seconds: number; share: number } {
   const { genesis, epochSeconds, pace } = deployment;
-  const chainNow = news.timestamp + (Math.max(0, nowMs - news.heardMs) / 1000) * pace;
+  const chainNow = news.timestamp + (Math.max(0, nowMs - news.sinceMs) / 1000) * pace;
   const end = genesis + (news.epoch + 1) * epochSeconds;
   const left = Math.max(0, end - chainNow);
   return { seconds: left / pace, share: Math.min(1, 1 - left / epochSeconds) };

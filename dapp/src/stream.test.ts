@@ -4,6 +4,9 @@ import { listen } from "./stream";
 class Source extends EventTarget {
   static readonly CLOSED = 2;
   static all: Source[] = [];
+  static get open() {
+    return Source.all.filter(({ readyState }) => readyState !== Source.CLOSED);
+  }
   readyState = 0;
   constructor(readonly url: string) {
     super();
@@ -16,8 +19,35 @@ class Source extends EventTarget {
     this.readyState = Source.CLOSED;
     this.dispatchEvent(new Event("error"));
   }
-  tell(told: unknown) {
-    this.dispatchEvent(new MessageEvent("block", { data: JSON.stringify(told) }));
+  tell(told: unknown, name = "block") {
+    this.dispatchEvent(new MessageEvent(name, { data: JSON.stringify(told) }));
+  }
+}
+
+/** Channels as browsers have them: whoever has the same name hears it, but for the sender, and a little later. */
+class Channel {
+  static all: Channel[] = [];
+  onmessage: ((event: { data: unknown }) => void) | null = null;
+  constructor(readonly name: string) {
+    Channel.all.push(this);
+  }
+  postMessage(data: unknown) {
+    const others = Channel.all.filter((other) => other !== this && other.name === this.name);
+    queueMicrotask(() => others.forEach((other) => other.onmessage?.({ data: structuredClone(data) })));
+  }
+  close() {
+    this.onmessage = null;
+    Channel.all = Channel.all.filter((other) => other !== this);
+  }
+}
+
+/** Locks as browsers have them, of one name: one holder, and the others in turn. */
+class Locks {
+  private before: Promise<unknown> = Promise.resolve();
+  request(_: string, { signal }: { signal: AbortSignal }, held: () => Promise<void>) {
+    const mine = this.before.then(() => (signal.aborted ? Promise.reject(new Error("aborted")) : held()));
+    this.before = mine.catch(() => undefined);
+    return mine;
   }
 }
 
@@ -28,12 +58,24 @@ function show(state: "visible" | "hidden") {
   page.dispatchEvent(new Event("visibilitychange"));
 }
 
+const URL = "/streams/market";
+const settled = () => vi.advanceTimersByTimeAsync(0);
+
+/** A window that listens, and what it has heard. */
+function opened() {
+  const heard: unknown[] = [];
+  const close = listen(URL, ["block", "book"], (_, told) => heard.push(told));
+  return { heard, close };
+}
+
 beforeEach(() => {
   vi.useFakeTimers();
   vi.stubGlobal("EventSource", Source);
   vi.stubGlobal("document", page);
+  vi.stubGlobal("navigator", {});
   page.visibilityState = "visible";
   Source.all = [];
+  Channel.all = [];
 });
 
 afterEach(() => {
@@ -41,8 +83,13 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
+function withLocks() {
+  vi.stubGlobal("navigator", { locks: new Locks() });
+  vi.stubGlobal("BroadcastChannel", Channel);
+}
+
 test("listen: refused: comes again, later each time", () => {
-  const stop = listen("/streams/blocks", "block", () => undefined);
+  const { close } = opened();
   Source.all[0]?.refuse();
   vi.advanceTimersByTime(1_000);
   expect(Source.all.length).toBe(2);
@@ -51,34 +98,110 @@ test("listen: refused: comes again, later each time", () => {
   expect(Source.all.length).toBe(2);
   vi.advanceTimersByTime(1);
   expect(Source.all.length).toBe(3);
-  stop();
+  close();
 });
 
 test("listen: the connection is lost: the browser comes again, nobody else", () => {
-  const stop = listen("/streams/blocks", "block", () => undefined);
+  const { close } = opened();
   Source.all[0]?.dispatchEvent(new Event("error"));
   vi.advanceTimersByTime(60_000);
   expect(Source.all.length).toBe(1);
-  stop();
+  close();
 });
 
-test("listen: the tab is hidden: holds no connection, and has one again when it is seen", () => {
-  const heard: unknown[] = [];
-  const stop = listen("/streams/blocks", "block", (told) => heard.push(told));
+test("listen: the window is hidden: holds no connection, and has one again when it is seen", () => {
+  const { heard, close } = opened();
   show("hidden");
-  expect(Source.all[0]?.readyState).toBe(Source.CLOSED);
+  expect(Source.open).toEqual([]);
   show("visible");
   Source.all[1]?.tell({ number: 7 });
   expect(heard).toEqual([{ number: 7 }]);
-  stop();
+  close();
 });
 
 test("listen: stopped: neither comes again nor holds a connection", () => {
-  const stop = listen("/streams/blocks", "block", () => undefined);
+  const { close } = opened();
   Source.all[0]?.refuse();
-  stop();
+  close();
   show("hidden");
   show("visible");
   vi.advanceTimersByTime(60_000);
   expect(Source.all.length).toBe(1);
+});
+
+test("listen: a browser without locks: each window has a stream of its own", () => {
+  const windows = [opened(), opened()];
+  expect(Source.open.length).toBe(2);
+  windows.forEach(({ close }) => close());
+});
+
+test("listen: locks are refused to this page: it has a stream of its own", async () => {
+  withLocks();
+  vi.stubGlobal("navigator", { locks: { request: () => Promise.reject(new Error("SecurityError")) } });
+  const { heard, close } = opened();
+  await settled();
+  Source.open[0]?.tell({ number: 7 });
+  expect(heard).toEqual([{ number: 7 }]);
+  close();
+  expect(Source.open).toEqual([]);
+});
+
+test("listen: three windows: share one stream, and all hear", async () => {
+  withLocks();
+  const windows = [opened(), opened(), opened()];
+  await settled();
+  expect(Source.all.length).toBe(1);
+  Source.all[0]?.tell({ number: 7 });
+  await settled();
+  expect(windows.map(({ heard }) => heard)).toEqual([[{ number: 7 }], [{ number: 7 }], [{ number: 7 }]]);
+  windows.forEach(({ close }) => close());
+});
+
+test("listen: the window with the stream is closed: the next takes over at once", async () => {
+  withLocks();
+  const [first, second, third] = [opened(), opened(), opened()];
+  await settled();
+  first.close();
+  await settled();
+  expect(Source.open.length).toBe(1);
+  Source.open[0]?.tell({ number: 8 });
+  await settled();
+  expect([first.heard, second.heard, third.heard]).toEqual([[], [{ number: 8 }], [{ number: 8 }]]);
+  third.close();
+  second.close();
+  await settled();
+  expect(Source.open).toEqual([]);
+});
+
+test("listen: a newcomer: is told the newest of each name, and how old it is", async () => {
+  withLocks();
+  const first = opened();
+  await settled();
+  Source.all[0]?.tell({ number: 7 });
+  Source.all[0]?.tell({ orders: 1 }, "book");
+  Source.all[0]?.tell({ number: 8 });
+  vi.advanceTimersByTime(30_000);
+  const told: unknown[] = [];
+  const close = listen(URL, ["block", "book"], (name, news, heardMs) =>
+    told.push([name, news, Math.round(performance.now() - heardMs)]),
+  );
+  await settled();
+  expect(told).toEqual([
+    ["block", { number: 8 }, 30_000],
+    ["book", { orders: 1 }, 30_000],
+  ]);
+  first.close();
+  close();
+});
+
+test("listen: hidden while it waits its turn: never opens a stream", async () => {
+  withLocks();
+  const windows = [opened(), opened()];
+  show("hidden");
+  await settled();
+  expect(Source.open).toEqual([]);
+  show("visible");
+  await settled();
+  expect(Source.open.length).toBe(1);
+  windows.forEach(({ close }) => close());
 });

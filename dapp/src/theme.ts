@@ -24,6 +24,8 @@ export const theme = createTheme({
   defaultRadius: "md",
   cursorType: "pointer",
   components: {
+    // Names stay as they are written: Thai has no capitals, and a role is no shout.
+    Badge: { styles: { root: { textTransform: "none" } } },
     // A message is told in ink: the colour around it is enough.
     Alert: { styles: { title: { color: "var(--ink)" }, message: { color: "var(--ink)" } } },
   },

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { dayOf } from "./today";
+import { dayOf, isReadUntil } from "./today";
 
 const NOON = {
   interval_end: 1_000,
@@ -48,4 +48,10 @@ test("dayOf: two meters, and growth that was parked: adds up what counts", () =>
   const parked = { ...NOON, export_wh: -100, kind: "parked" as const };
   const day = dayOf({ readings: [NOON, { ...NOON, import_wh: 40, export_wh: 0 }, parked], trades: [] }, 0);
   expect(day.quarters).toEqual([{ end: 1_000, importWh: 40, exportWh: 200 }]);
+});
+
+test("isReadUntil: the newest quarter hour: is there once a reading ends where it does", () => {
+  expect(isReadUntil({ readings: [NOON] }, 1_000)).toBe(true);
+  expect(isReadUntil({ readings: [NOON] }, 1_900)).toBe(false);
+  expect(isReadUntil({ readings: [] }, 1_000)).toBe(false);
 });

@@ -52,3 +52,8 @@ export function dayOf(statement: Source, midnight: number): Day {
   day.quarters = [...quarters.values()].sort((a, b) => a.end - b.end);
   return day;
 }
+
+/** Whether a statement has a reading of the interval that ended at a time. */
+export function isReadUntil({ readings }: Pick<Source, "readings">, time: number): boolean {
+  return readings.some(({ interval_end }) => interval_end >= time);
+}

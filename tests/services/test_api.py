@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -256,6 +257,28 @@ def test_status__the_node_is_gone__says_so(live, monkeypatch):
     assert (answer.status_code, answer.json()["title"]) == (503, "The node does not answer")
 
 
+def test_status__no_block_comes__grows_old_by_the_servers_clock(live, monkeypatch):
+    market, url, _ = live
+
+    def later(seconds):
+        monkeypatch.setattr("busbar.api.streams.time", SimpleNamespace(monotonic=lambda: time.monotonic() + seconds))
+
+    def told():
+        with httpx.stream("GET", f"{url}/api/v1/streams/blocks", timeout=20) as answer:
+            return json.loads(next(line for line in answer.iter_lines() if line.startswith("data: "))[6:])
+
+    consumer = market.actors.consumer
+    market.enter(consumer, bid(300, 700))
+    later(10)
+    number = told()["number"]
+    later(1_010)
+    old = httpx.get(url + "/api/v1/status").json()
+    assert (old["block"], old["age_s"] >= 1_000) == (number, True)
+    assert told()["age_s"] >= 1_000
+    market.enter(consumer, bid(301, 700))
+    assert httpx.get(url + "/api/v1/status").json()["age_s"] < 1_000
+
+
 def test_any__the_node_hangs__keeps_nobody_from_the_index(live, monkeypatch):
     market, url, _ = live
     monkeypatch.setattr("busbar.api.context.GLANCE_S", 0.1)
@@ -312,6 +335,17 @@ def test_stream__blocks_book_and_orders__tell_what_changes(live):
             market.enter(consumer, bid(300, 700))
             after = json.loads(next(lines)[6:])
         assert first(before) != then(after)
+
+
+def test_stream__of_the_market__tells_of_block_book_and_epoch_on_one_connection(live):
+    market, url, _ = live
+    market.enter(market.actors.consumer, bid(300, 700))
+    market.next_epoch()
+    market.clear()
+    with httpx.stream("GET", f"{url}/api/v1/streams/market", timeout=20) as answer:
+        lines = answer.iter_lines()
+        names = [next(line for line in lines if line.startswith("event: "))[7:] for _ in range(3)]
+    assert names == ["block", "book", "epoch"]
 
 
 def test_energy__an_order__goes_through_its_states(live, client_of):

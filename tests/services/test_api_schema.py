@@ -80,7 +80,7 @@ def test_document__is_openapi_3_1_and_names_every_operation(document):
     raw = document.raw_schema
     assert raw["openapi"].startswith("3.1")
     operations = [operation for methods in raw["paths"].values() for operation in methods.values()]
-    assert len({o["operationId"] for o in operations}) == len(operations) == 57
+    assert len({o["operationId"] for o in operations}) == len(operations) == 58
     assert all(o.get("description") and o["tags"] for o in operations)
     refused = [o["responses"]["4XX"]["content"] for o in operations]
     assert all(list(content) == ["application/problem+json"] for content in refused)

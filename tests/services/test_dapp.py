@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from busbar import tools
 from busbar.api.dapp import require_built
 from busbar.devnet import free_port
+from busbar.history import History
 from busbar.live import LiveMarket
 from busbar.replay import ReplaySettings, replayed
 from tests.communities import shipped_day
@@ -25,13 +27,20 @@ from tests.requires import needs_program
 ROOT = tools.project_root()
 TOUR = ROOT / "dapp" / "e2e" / "tour.mjs"
 SCREENS = ROOT / ".build" / "screens"
-TOUR_S = 400
+TOUR_S = 600
 """Longest time for the whole tour; a bound, not an expectation."""
+UNREAD_S = 3
+"""How long an epoch stands open before its meters are read, where it is asked for; pages have asked by then."""
 MOST_SCRIPT_BYTES = 300_000
 """Compressed script of the first page."""
 
+pytestmark = pytest.mark.timeout(TOUR_S + 100)
+
 SCENARIOS = (
     "first visit",
+    "eight windows share one stream",
+    "a page that is opened after the news ended says how old they are",
+    "a page whose script does not come offers to load it again",
     "keyboard alone",
     "connect",
     "wrong network",
@@ -44,6 +53,8 @@ SCENARIOS = (
     "withdraw",
     "not enough balance",
     "trade traced back to its reading",
+    "explorer finds what it is asked for, or says that there is nothing",
+    "today has the newest quarter hour once its meter has brought it",
     "relay down",
     "relay gone after the signature",
     "without an API",
@@ -73,7 +84,8 @@ class Operator:
         self.url = f"http://127.0.0.1:{port}"
         self.stop_relay = self.market.open_relay(self.relay_port)
         self.stop_api = self.market.open_api(require_built(tools.dapp_folder()), port, self.relay_port)
-        self.lock, self.over, self.frozen = threading.Lock(), threading.Event(), False
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.frozen, self.indexed = False, True
         self.problem = None
         self.thread = threading.Thread(target=self._run, name="market")
         self.thread.start()
@@ -86,7 +98,8 @@ class Operator:
 
     def _turn(self, timestamp=None):
         self.market.devnet.mine(timestamp)
-        self.market.step()
+        if self.indexed:
+            self.market.step()
 
     def do(self, what):
         with self.lock:
@@ -94,6 +107,15 @@ class Operator:
                 chain = self.market.chain
                 epoch = chain.calendar.epoch_at(chain.head().timestamp)
                 self._turn(chain.calendar.start(epoch + 1))
+                self._turn()
+            elif what == "next-epoch-unread":
+                # As where the index runs by itself: it tells of the epoch before anybody has acted in it.
+                chain = self.market.chain
+                self.indexed = False
+                self._turn(chain.calendar.start(chain.calendar.epoch_at(chain.head().timestamp) + 1))
+                self.follow()
+                time.sleep(UNREAD_S)
+                self.indexed = True
                 self._turn()
             elif what == "stop-relay":
                 self.stop_relay()
@@ -104,8 +126,14 @@ class Operator:
                 self.market.devnet.node.request("anvil_setBalance", self.market.guest.address, hex(wei))
             elif what == "freeze":
                 self.frozen = True
+            elif what in ("stop-index", "start-index"):
+                self.indexed = what == "start-index"
             else:
                 raise ValueError(what)
+
+    def follow(self):
+        """The index alone follows the chain."""
+        History(self.market.chain, self.market.engine).step()
 
     def stop(self):
         self.over.set()

@@ -1095,6 +1095,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/streams/market": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Market
+         * @description The events of `streams/blocks`, `streams/book` and `streams/epochs` over one connection.
+         */
+        get: operations["get_streams_market"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/streams/orders/{account}": {
         parameters: {
             query?: never;
@@ -2592,6 +2612,11 @@ export interface components {
             block_hash: string;
             /** Timestamp */
             timestamp: number;
+            /**
+             * Age S
+             * @description Whole seconds, by the server's clock, since this server first saw its newest block: when they grow, the chain or the index stands still
+             */
+            age_s: number;
             /** Epoch */
             epoch: number;
             /** Epoch Ends At */
@@ -5603,6 +5628,47 @@ export interface operations {
         };
     };
     get_streams_epochs: {
+        parameters: {
+            query?: {
+                /** @description A zone */
+                zone?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description Index or node are not available */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request cannot be answered */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_streams_market: {
         parameters: {
             query?: {
                 /** @description A zone */

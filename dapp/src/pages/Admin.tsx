@@ -5,8 +5,11 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { type SyntheticEvent, useState } from "react";
 import { type Address, isAddress } from "viem";
 import { pages, type Shapes, told } from "../api";
-import { Card, Empty, Figure, Hex, Loaded, Scroll } from "../components/bits";
+import { Card, Empty, Figure, Hex, Loaded } from "../components/bits";
 import { type Ask, useAsk } from "../components/Intention";
+import { AccountLink, MeterLink } from "../components/links";
+import { useRegisterColumns } from "../components/registers";
+import { Table } from "../components/Table";
 import { bytes32Of } from "../chain";
 import { useAccount, useGrid, useStatus } from "../data";
 import {
@@ -24,7 +27,7 @@ import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
 import { Replace } from "./admin/Replace";
 import { Roles } from "./admin/Roles";
-import { clock, count, kwh } from "../units";
+import { count, kwh } from "../units";
 
 const MOST = 2_000;
 const LOOK_MS = 3_000;
@@ -220,69 +223,57 @@ function Participants({ ask, may }: { ask: Ask; may: boolean }) {
       )}
       <Loaded query={participants} height={300}>
         {(found) => (
-          <Scroll>
-            <table className="rows" data-testid="participants">
-              <thead>
-                <tr>
-                  <th scope="col">{t.explorer.account}</th>
-                  <th scope="col">{t.admin.status}</th>
-                  <th scope="col">{t.admin.zone}</th>
-                  {may && <th scope="col">{t.app.admin}</th>}
-                </tr>
-              </thead>
-              <tbody>
-                {found.map((participant) => (
-                  <Participant key={participant.account} participant={participant} ask={ask} may={may} />
-                ))}
-              </tbody>
-            </table>
-          </Scroll>
+          <Table
+            testId="participants"
+            rows={found}
+            idOf={({ account }) => account}
+            columns={[
+              { title: t.explorer.account, of: ({ account }) => <AccountLink account={account} /> },
+              {
+                title: t.admin.status,
+                of: ({ status }) => (
+                  <span className={status === "active" ? "" : "bad"}>{t.admin.standing[status]}</span>
+                ),
+              },
+              { title: t.admin.zone, of: ({ zone }) => zone },
+              may && { title: t.admin.actions, of: (participant) => <Standing participant={participant} ask={ask} /> },
+            ]}
+          />
         )}
       </Loaded>
     </Stack>
   );
 }
 
-function Participant(props: { participant: Shapes["AccountShape"]; ask: Ask; may: boolean }) {
-  const { participant, ask, may } = props;
+function Standing({ participant, ask }: { participant: Shapes["AccountShape"]; ask: Ask }) {
   const { t } = useWords();
   const market = useMarket();
   const active = participant.status === "active";
   const account = participant.account as Address;
   const verb = active ? t.admin.suspend : t.admin.reinstate;
   return (
-    <tr>
-      <td>
-        <Hex value={account} />
-      </td>
-      <td className={active ? "" : "bad"}>{t.admin.standing[participant.status]}</td>
-      <td>{participant.zone}</td>
-      {may && (
-        <td>
-          <Button
-            size="compact-xs"
-            variant="default"
-            aria-label={`${verb}: ${account}`}
-            onClick={() =>
-              ask({
-                title: verb,
-                what: `${verb}: ${account}`,
-                details: active ? [t.wallet.suspendedHow] : [],
-                done: active ? t.admin.suspended : t.admin.reinstated,
-                act: () => setActive(market, account, !active),
-              })
-            }
-          >
-            {verb}
-          </Button>
-        </td>
-      )}
-    </tr>
+    <Button
+      size="compact-xs"
+      variant="default"
+      aria-label={`${verb}: ${account}`}
+      onClick={() =>
+        ask({
+          title: verb,
+          what: `${verb}: ${account}`,
+          details: active ? [t.wallet.suspendedHow] : [],
+          done: active ? t.admin.suspended : t.admin.reinstated,
+          act: () => setActive(market, account, !active),
+        })
+      }
+    >
+      {verb}
+    </Button>
   );
 }
 
 function Meters({ ask, may }: { ask: Ask; may: boolean }) {
-  const { t, language } = useWords();
+  const { t } = useWords();
+  const registers = useRegisterColumns();
   const market = useMarket();
   const { api } = market;
   const epoch = useEpoch();
@@ -313,65 +304,43 @@ function Meters({ ask, may }: { ask: Ask; may: boolean }) {
       <Replace meter={replacing} ask={ask} close={() => setReplacing(null)} />
       <Loaded query={meters} height={300}>
         {(found) => (
-          <Scroll>
-            <table className="rows" data-testid="meters">
-              <thead>
-                <tr>
-                  <th scope="col">{t.admin.meterId}</th>
-                  <th scope="col">{t.explorer.account}</th>
-                  <th scope="col">{t.admin.kind}</th>
-                  <th scope="col">{t.energy.lastReading}</th>
-                  <th scope="col" className="n">
-                    {t.community.used}, kWh
-                  </th>
-                  <th scope="col" className="n">
-                    {t.community.fedIn}, kWh
-                  </th>
-                  {may && <th scope="col">{t.app.admin}</th>}
-                </tr>
-              </thead>
-              <tbody>
-                {found.map((meter) => (
-                  <tr key={meter.meter_id}>
-                    <td>{meter.meter_id}</td>
-                    <td>
-                      <Hex value={meter.account} />
-                    </td>
-                    <td>{t.energy[meter.kind]}</td>
-                    <td>{meter.interval_end === null ? t.energy.noReading : clock(meter.interval_end, language)}</td>
-                    <td className="n">{kwh(meter.import_register_wh ?? 0, language)}</td>
-                    <td className="n">{kwh(meter.export_register_wh ?? 0, language)}</td>
-                    {may && (
-                      <td>
-                        {meter.key === null ? (
-                          <span className="quiet">{t.admin.revoked}</span>
-                        ) : (
-                          <Group gap={6} wrap="nowrap">
-                            <Button
-                              size="compact-xs"
-                              variant="default"
-                              aria-label={`${t.admin.replace}: ${meter.meter_id}`}
-                              onClick={() => setReplacing(meter)}
-                            >
-                              {t.admin.replace}
-                            </Button>
-                            <Button
-                              size="compact-xs"
-                              variant="default"
-                              aria-label={`${t.admin.revoke}: ${meter.meter_id}`}
-                              onClick={() => revoke(meter.meter_id)}
-                            >
-                              {t.admin.revoke}
-                            </Button>
-                          </Group>
-                        )}
-                      </td>
-                    )}
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </Scroll>
+          <Table
+            testId="meters"
+            rows={found}
+            idOf={({ meter_id }) => meter_id}
+            columns={[
+              { title: t.admin.meterId, of: ({ meter_id }) => <MeterLink meterId={meter_id} /> },
+              { title: t.explorer.account, of: ({ account }) => <AccountLink account={account} /> },
+              { title: t.admin.kind, of: ({ kind }) => t.energy[kind] },
+              ...registers,
+              may && {
+                title: t.admin.actions,
+                of: (meter) =>
+                  meter.key === null ? (
+                    <span className="quiet">{t.admin.revoked}</span>
+                  ) : (
+                    <Group gap={6} wrap="nowrap">
+                      <Button
+                        size="compact-xs"
+                        variant="default"
+                        aria-label={`${t.admin.replace}: ${meter.meter_id}`}
+                        onClick={() => setReplacing(meter)}
+                      >
+                        {t.admin.replace}
+                      </Button>
+                      <Button
+                        size="compact-xs"
+                        variant="default"
+                        aria-label={`${t.admin.revoke}: ${meter.meter_id}`}
+                        onClick={() => revoke(meter.meter_id)}
+                      >
+                        {t.admin.revoke}
+                      </Button>
+                    </Group>
+                  ),
+              },
+            ]}
+          />
         )}
       </Loaded>
     </Stack>
@@ -480,53 +449,44 @@ function ParkedReadings({ ask, may }: { ask: Ask; may: boolean }) {
       <Loaded query={parked}>
         {(found) =>
           found.length ? (
-            <Scroll>
-              <table className="rows">
-                <tbody>
-                  {found.map(({ id, meterId, owner, importWh, exportWh }) => (
-                    <tr key={id.toString()}>
-                      <th scope="row">{textOf(meterId)}</th>
-                      <td>
-                        <Hex value={owner} />
-                      </td>
-                      <td className="n">
-                        {t.community.used} {kwh(importWh, language)} kWh
-                      </td>
-                      <td className="n">
-                        {t.community.fedIn} {kwh(exportWh, language)} kWh
-                      </td>
-                      {may && (
-                        <td>
-                          <Group gap={6} wrap="nowrap">
-                            {([true, false] as const).map((release) => {
-                              const verb = release ? t.admin.release : t.admin.reject;
-                              return (
-                                <Button
-                                  key={verb}
-                                  size="compact-xs"
-                                  variant="default"
-                                  onClick={() =>
-                                    ask({
-                                      title: verb,
-                                      what: `${verb}: ${textOf(meterId)}, ${kwh(exportWh, language)} kWh`,
-                                      details: [t.admin.parkedHow],
-                                      done: release ? t.admin.released : t.admin.rejected,
-                                      act: () => decideParked(market, id, release),
-                                    })
-                                  }
-                                >
-                                  {verb}
-                                </Button>
-                              );
-                            })}
-                          </Group>
-                        </td>
-                      )}
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </Scroll>
+            <Table
+              rows={found}
+              idOf={({ id }) => id.toString()}
+              columns={[
+                { title: t.admin.meterId, of: ({ meterId }) => textOf(meterId) },
+                { title: t.explorer.account, of: ({ owner }) => <Hex value={owner} /> },
+                { title: `${t.community.used}, kWh`, figure: true, of: ({ importWh }) => kwh(importWh, language) },
+                { title: `${t.community.fedIn}, kWh`, figure: true, of: ({ exportWh }) => kwh(exportWh, language) },
+                may && {
+                  title: t.admin.actions,
+                  of: ({ id, meterId, exportWh }) => (
+                    <Group gap={6} wrap="nowrap">
+                      {([true, false] as const).map((release) => {
+                        const verb = release ? t.admin.release : t.admin.reject;
+                        return (
+                          <Button
+                            key={verb}
+                            size="compact-xs"
+                            variant="default"
+                            onClick={() =>
+                              ask({
+                                title: verb,
+                                what: `${verb}: ${textOf(meterId)}, ${kwh(exportWh, language)} kWh`,
+                                details: [t.admin.parkedHow],
+                                done: release ? t.admin.released : t.admin.rejected,
+                                act: () => decideParked(market, id, release),
+                              })
+                            }
+                          >
+                            {verb}
+                          </Button>
+                        );
+                      })}
+                    </Group>
+                  ),
+                },
+              ]}
+            />
           ) : (
             <Empty title={t.admin.noParked} />
           )

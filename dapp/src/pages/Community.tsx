@@ -4,7 +4,8 @@ import { Group, TextInput } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { type Shapes, told } from "../api";
-import { Card, Empty, Figure, Hex, Loaded, Scroll } from "../components/bits";
+import { Card, Empty, Figure, Loaded, Scroll } from "../components/bits";
+import { AccountLink } from "../components/links";
 import { EnergyChart } from "../components/EnergyChart";
 import { type Point, PriceChart } from "../components/PriceChart";
 import { useGrid, useTariff } from "../data";
@@ -221,10 +222,10 @@ function FlowTable({ flows }: { flows: Shapes["Flow"][] }) {
           {largest.map(({ seller, buyer, energy_wh }) => (
             <tr key={seller + buyer}>
               <td>
-                <Hex value={seller} />
+                <AccountLink account={seller} />
               </td>
               <td>
-                <Hex value={buyer} />
+                <AccountLink account={buyer} />
               </td>
               <td className="n">{kwh(energy_wh, language)}</td>
               <td className="wide" aria-hidden="true">

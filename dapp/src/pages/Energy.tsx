@@ -8,15 +8,18 @@ import { Link } from "wouter";
 import { market as limits } from "../generated/market";
 import { told, type Shapes } from "../api";
 import type { Holding } from "../chain";
-import { Card, Empty, Figure, Loaded, Scroll } from "../components/bits";
+import { Card, Empty, Figure, Loaded } from "../components/bits";
 import { EnergyChart } from "../components/EnergyChart";
 import { type Direction, Funds } from "../components/Funds";
+import { MeterLink } from "../components/links";
+import { useRegisterColumns } from "../components/registers";
+import { Table } from "../components/Table";
 import { WalletButton } from "../components/Wallet";
 import { useAccount, useHolding, useStatement } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
 import { type Day, dayOf } from "../today";
-import { baht, bahtOfUthb, clock, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH } from "../units";
+import { baht, bahtOfUthb, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH } from "../units";
 
 const WEI_PER_WH = 10n ** 15n;
 
@@ -70,7 +73,8 @@ function Today({ account }: { account: Address }) {
   return (
     <Loaded query={statement} height={280}>
       {(found) => {
-        if (!found || now === null) return <Empty title={t.energy.noStatement} how={t.energy.noStatementHow} />;
+        // Without a statement there is no today: the statement's own place says so.
+        if (!found || now === null) return null;
         const today = dayOf(found, midnightBefore(now));
         // Who feeds in earns; who does not, saves.
         const hasRoof = found.export_wh > 0 || today.soldUwh > 0n;
@@ -195,7 +199,8 @@ function Balance({ holding }: { holding: Holding }) {
 }
 
 function Meters({ account }: { account: Address }) {
-  const { t, language } = useWords();
+  const { t } = useWords();
+  const registers = useRegisterColumns();
   const { api } = useMarket();
   const epoch = useEpoch();
   const meters = useQuery({
@@ -211,34 +216,21 @@ function Meters({ account }: { account: Address }) {
       <Loaded query={meters}>
         {(found) =>
           found.length ? (
-            <Scroll>
-              <table className="rows">
-                <thead>
-                  <tr>
-                    <th scope="col">{t.admin.meterId}</th>
-                    <th scope="col">{t.energy.lastReading}</th>
-                    <th scope="col" className="n">
-                      {t.community.used}, kWh
-                    </th>
-                    <th scope="col" className="n">
-                      {t.community.fedIn}, kWh
-                    </th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {found.map((meter) => (
-                    <tr key={meter.meter_id}>
-                      <td>
-                        {meter.meter_id} <span className="quiet">{t.energy[meter.kind]}</span>
-                      </td>
-                      <td>{meter.interval_end === null ? t.energy.noReading : clock(meter.interval_end, language)}</td>
-                      <td className="n">{kwh(meter.import_register_wh ?? 0, language)}</td>
-                      <td className="n">{kwh(meter.export_register_wh ?? 0, language)}</td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </Scroll>
+            <Table
+              rows={found}
+              idOf={({ meter_id }) => meter_id}
+              columns={[
+                {
+                  title: t.admin.meterId,
+                  of: ({ meter_id, kind }) => (
+                    <>
+                      <MeterLink meterId={meter_id} /> <span className="quiet">{t.energy[kind]}</span>
+                    </>
+                  ),
+                },
+                ...registers,
+              ]}
+            />
           ) : (
             <Empty title={t.energy.noMeters} how={t.energy.noMetersHow} />
           )

@@ -2,12 +2,13 @@
 
 import { useMemo, useState } from "react";
 import type { Cleared } from "../chain";
-import { Card, Empty, Loaded, Scroll } from "../components/bits";
+import { Card, Empty, Loaded } from "../components/bits";
 import { Countdown } from "../components/Countdown";
 import { DepthChart } from "../components/DepthChart";
 import { type Direction, Funds } from "../components/Funds";
 import { OpenOrders } from "../components/OpenOrders";
 import { type Point, PriceChart } from "../components/PriceChart";
+import { Table } from "../components/Table";
 import { type Corridor, Ticket } from "../components/Ticket";
 import { useAccount, useBook, useCleared, useGrid, useHolding, useTariff } from "../data";
 import type { Shapes } from "../api";
@@ -168,39 +169,28 @@ function LastEpochs({ epochs }: { epochs: Cleared[] }) {
   const { deployment } = useMarket();
   if (!epochs.length) return <Empty title={t.market.noEpochs} />;
   return (
-    <Scroll>
-      <table className="rows" data-testid="last-epochs">
-        <thead>
-          <tr>
-            <th scope="col">{t.explorer.epoch}</th>
-            <th scope="col">{t.market.time}</th>
-            <th scope="col" className="n">
-              {t.units.perKwh}
-            </th>
-            <th scope="col" className="n">
-              {t.market.traded}, kWh
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {epochs.slice(0, SHOWN).map(({ epoch, start, price2, volumeWh }) => (
-            <tr key={epoch}>
-              <td>
-                <a href={`#/explorer/epoch/${epoch}`}>{count(epoch, language)}</a>
-              </td>
-              <td>{clock(start, language)}</td>
-              <td className="n">
-                {price2 ? (
-                  price(price2, deployment.tickWei, language)
-                ) : (
-                  <span className="quiet">{t.market.noTrade}</span>
-                )}
-              </td>
-              <td className="n">{price2 ? kwh(volumeWh, language) : ""}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </Scroll>
+    <Table
+      testId="last-epochs"
+      rows={epochs.slice(0, SHOWN)}
+      idOf={({ epoch }) => epoch}
+      columns={[
+        {
+          title: t.explorer.epoch,
+          of: ({ epoch }) => <a href={`#/explorer/epoch/${epoch}`}>{count(epoch, language)}</a>,
+        },
+        { title: t.market.time, of: ({ start }) => clock(start, language) },
+        {
+          title: t.units.perKwh,
+          figure: true,
+          of: ({ price2 }) =>
+            price2 ? price(price2, deployment.tickWei, language) : <span className="quiet">{t.market.noTrade}</span>,
+        },
+        {
+          title: `${t.market.traded}, kWh`,
+          figure: true,
+          of: ({ price2, volumeWh }) => (price2 ? kwh(volumeWh, language) : ""),
+        },
+      ]}
+    />
   );
 }

@@ -1,0 +1,18 @@
+/** What a table of meters says of each one's registers. */
+
+import type { Shapes } from "../api";
+import { useWords } from "../i18n";
+import { clock, kwh } from "../units";
+import type { Column } from "./Table";
+
+export function useRegisterColumns(): Column<Shapes["MeterShape"]>[] {
+  const { t, language } = useWords();
+  return [
+    {
+      title: t.energy.lastReading,
+      of: ({ interval_end: end }) => (end === null ? t.energy.noReading : clock(end, language)),
+    },
+    { title: `${t.community.used}, kWh`, figure: true, of: (meter) => kwh(meter.import_register_wh ?? 0, language) },
+    { title: `${t.community.fedIn}, kWh`, figure: true, of: (meter) => kwh(meter.export_register_wh ?? 0, language) },
+  ];
+}
