@@ -3005,7 +3005,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3095,7 +3095,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description epoch << 168 | index << 160 | account, in decimal */
@@ -3150,7 +3150,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3205,7 +3205,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3256,7 +3256,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 n: number;
@@ -3315,7 +3315,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3368,7 +3368,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3504,7 +3504,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3594,7 +3594,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -3645,7 +3645,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -3701,7 +3701,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -3757,7 +3757,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -4068,7 +4068,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -4116,7 +4116,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 block_hash: string;
@@ -4166,7 +4166,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 height: number;
@@ -4219,7 +4219,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 height: number;
@@ -4908,7 +4908,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -4961,7 +4961,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5009,7 +5009,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -5067,7 +5067,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5115,7 +5115,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description A meter's id */
@@ -5171,7 +5171,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description A meter's id */
@@ -5226,7 +5226,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5277,7 +5277,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5328,7 +5328,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5382,7 +5382,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5430,7 +5430,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 request_id: string;
@@ -5480,7 +5480,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
