@@ -54,14 +54,15 @@ def _chain(network: str | None, url: str | None, record: Path | None) -> "Chain"
 
 
 @contextmanager
-def _engine(database: str | None) -> "Iterator[Engine]":
-    from busbar.history import open_database
+def _engine(database: str | None, *, reads: bool = False) -> "Iterator[Engine]":
+    """The index; who only reads it does not make one."""
+    from busbar.history import open_database, open_index
     from busbar.settings import DATABASE, Settings
 
     named = database or Settings.load().database
-    if named == DATABASE:
+    if named == DATABASE and not reads:
         Path("out").mkdir(exist_ok=True)
-    engine = open_database(named)
+    engine = open_index(named) if reads else open_database(named)
     try:
         yield engine
     finally:
@@ -114,7 +115,7 @@ def verify(database: Database = None, network: Network = None, url: Url = None, 
     from busbar.history import verify as compare
 
     chain = _chain(network, url, record)
-    with _engine(database) as engine:
+    with _engine(database, reads=True) as engine:
         block, differences = compare(chain, engine)
     for difference in differences:
         typer.echo(f"{difference.what}: index {difference.database}, chain {difference.chain}")
@@ -293,7 +294,7 @@ def statement(
     if file.suffix not in (".json", ".csv", ".pdf"):
         raise typer.BadParameter("must end in .json, .csv or .pdf", param_hint="FILE")
     who = written_address(account)
-    with _engine(database) as engine, engine.connect() as connection:
+    with _engine(database, reads=True) as engine, engine.connect() as connection:
         made = make(connection, who, Month.parse(month), Tariffs(_tariff_file(tariffs), plan))
         person = look_up(connection, who) if named else None
     if file.suffix == ".pdf":

@@ -223,11 +223,20 @@ def person(settings: Configured, caller: SignedBy, account: AddressInPath) -> Pe
 def forget(settings: Configured, caller: SignedBy, account: AddressInPath) -> None:
     """Erases what is known of somebody. Signed by the account itself or by a distributor; harmless when repeated.
 
-    503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again.
+    503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again. 409 if
+    something was told since this very request was carried out: it takes away once.
     """
     caller.must_act_for(account)
     try:
-        people.erase(settings.engine, account)
+        with settings.engine.begin() as connection:
+            caller.must_be_first(connection)
+            people.forget(connection, account)
+    except Problem:
+        with settings.engine.connect() as connection:
+            if people.look_up(connection, account) is not None:
+                raise
+    try:
+        people.clear(settings.engine)
     except people.StillReadError as problem:
         raise Problem(
             503, "Not cleared yet", f"nothing is known any more, but {problem}", {"Retry-After": "5"}

@@ -594,6 +594,21 @@ def test_person__the_same_request_to_tell_again__is_409(live, client_of, erased)
         client_of(consumer).person(consumer.address)
 
 
+def test_person__the_same_request_to_erase_again__takes_away_nothing_that_was_told_since(live, client_of):
+    _, url, _ = live
+    consumer = live[0].actors.consumer
+    client = client_of(consumer)
+    path = f"/api/v1/accounts/{consumer.address}/person"
+    headers = {"Authorization": authorization(consumer, "DELETE", path)}
+    client.tell(consumer.address, **SOMEBODY)
+    # Again is harmless as long as nothing is known: after a 503 it is what clears the files.
+    assert [httpx.delete(url + path, headers=headers).status_code for _ in range(2)] == [204, 204]
+    client.tell(consumer.address, **SOMEBODY)
+    answer = httpx.delete(url + path, headers=headers)
+    assert (answer.status_code, answer.json()["title"]) == (409, "Used already")
+    assert client.person(consumer.address).name == SOMEBODY["name"]
+
+
 def test_person__of_an_account_that_is_not_registered__is_404(live, client_of):
     outsider = live[0].actors.outsider
     for caller in (outsider, live[0].actors.distributor):

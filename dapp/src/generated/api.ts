@@ -378,7 +378,8 @@ export interface paths {
          * Forget
          * @description Erases what is known of somebody. Signed by the account itself or by a distributor; harmless when repeated.
          *
-         *     503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again.
+         *     503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again. 409 if
+         *     something was told since this very request was carried out: it takes away once.
          */
         delete: operations["delete_accounts_account_person"];
         options?: never;
