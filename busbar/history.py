@@ -124,7 +124,7 @@ def _must_be_there(url: str) -> None:
     except SQLAlchemyError as problem:
         raise HistoryError(f"the database does not open: {str(problem).splitlines()[0]}") from None
     if database.get_backend_name() == "sqlite" and database.database and not Path(database.database).is_file():
-        raise HistoryError(f"{database.database} is missing: `busbar index` makes it")
+        raise HistoryError(f"{database.database} is missing: run `busbar index` first")
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

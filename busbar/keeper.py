@@ -95,7 +95,7 @@ class RefusedError(errors.BusbarError):
 
 
 def must_be_done(outcomes: Sequence[Outcome]) -> None:
-    """Refuses a pass in which something was refused. That another keeper was first is none, and a dry run sends nothing.
+    """Refuses a pass in which something was refused. Another keeper's being first is none, nor is a dry run.
 
     Raises:
         RefusedError: Something was.

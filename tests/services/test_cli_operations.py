@@ -137,13 +137,13 @@ def test_keeper__once_and_refused__says_why_in_one_line_and_fails(typed, place, 
 def test_verify__no_index__says_how_to_make_one_and_makes_none(typed, place, tmp_path):
     file = tmp_path / "index.db"
     status, _, err = typed("verify", "--database", f"sqlite:///{file}", *place)
-    assert (status, err) == (1, f"busbar: {file} is missing: `busbar index` makes it\n")
+    assert (status, err) == (1, f"busbar: {file} is missing: run `busbar index` first\n")
     assert not file.exists()
 
 
 def test_statement__no_index__says_how_to_make_one_and_makes_none(typed, actors, tmp_path):
     status, _, err = typed("statement", actors.consumer.address, "2026-03", tmp_path / "bill.json")
-    assert (status, err) == (1, "busbar: out/history.db is missing: `busbar index` makes it\n")
+    assert (status, err) == (1, "busbar: out/history.db is missing: run `busbar index` first\n")
     assert list(tmp_path.iterdir()) == []
 
 
