@@ -5,6 +5,8 @@ what is in them to its header, readings must be signed by their meter's key; pri
 again by the reference auction (`busbar.ledger`) and held against what the contracts announced and hold.
 """
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +18,27 @@ from busbar import errors
 from busbar.archive import Archive, ArchiveError, Block
 from busbar.chain import Event, reading_delivered
 from busbar.clearing import fill
-from busbar.ledger import KINDS, EpochBook, Grown, Ledger, audit, rebuild
+from busbar.ledger import KINDS, EpochBook, Grown, Ledger, Owed, audit, rebuild
 from busbar.orders import OrderId, Side
 from busbar.readings import MeterDomain, SignedReading, meter_id_text
 from busbar.reckoning import Amount, Interval, Rates, from_grid, from_neighbours, without_market
 from busbar.results import AuditCheck
 from busbar.signing import EnteredBundle
-from busbar.statements import Month, Movement, Statement, Trade
+from busbar.statements import (
+    CSV_HEAD,
+    Line,
+    Lot,
+    Metered,
+    Month,
+    Movement,
+    Statement,
+    StatementError,
+    Tariffs,
+    Trade,
+    grid_lines,
+    market_lines,
+    to_csv,
+)
 from busbar.units import ENERGY_UNIT_WEI, ENERGY_UNITS_PER_WH, GRACE_EPOCHS, PERIOD_EPOCHS, Asset, Calendar, Money
 
 END = 1 << 63
@@ -349,16 +365,43 @@ def _compare(epoch: int, account: str, what: str, expected: object, found: objec
 # ------------------------------------------------------------------------------ bills
 
 
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A statement as CSV: what it says of itself, and all of it."""
+
+    account: str
+    month: str
+    block: int
+    provisional: bool
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Sheet":
+        """Reads the first records.
+
+        Raises:
+            StatementError: One is missing or cannot be.
+        """
+        said = {row.get("record"): row.get("item") or "" for row in csv.DictReader(io.StringIO(text))}
+        missing = [name for name in CSV_HEAD if name not in said]
+        if missing:
+            raise StatementError(f"no record says its {missing[0]}")
+        if not said["block"].isdecimal() or said["provisional"] not in ("True", "False"):
+            raise StatementError("its block, or whether it is provisional, cannot be read")
+        month = str(Month.parse(said["month"]))
+        return cls(said["account"], month, int(said["block"]), said["provisional"] == "True", text)
+
+
 def bills(
-    archive: Archive, ledger: Ledger, statements: Sequence[Statement], tariff_file: Path, plan: str
+    archive: Archive, ledger: Ledger, statements: Sequence[Statement | Sheet], tariff_file: Path, plan: str
 ) -> Iterator[Finding]:
     """Statements against bills reckoned again from the rebuilt books and the tariff file.
 
     Every figure is looked at: energy, the lines and their sum, what the month would have cost without the market, the
     saving, and each trade, reading and movement with its transactions. A provisional statement is compared with the
-    books as they were at its own block.
+    books as they were at its own block. The words beside the figures are asked of whoever writes statements.
     """
-    rates = Rates(tariff_file, plan)
+    rates, tariffs = Rates(tariff_file, plan), Tariffs(tariff_file, plan)
     happened = list(archive.events())
     metered = {event.args["owner"] for _, found in happened for event in found if event.name == "MeterAssigned"}
     for statement in statements:
@@ -373,71 +416,179 @@ def bills(
             continue
         seen = [(block, found) for block, found in happened if block.number <= at.head.number]
         moved = _movements(seen, statement.account, Month.parse(statement.month))
-        yield from _bill(at, books, statement, rates, moved, has_meter=statement.account in metered)
+        made = _made(at, books, statement, rates, tariffs, moved, has_meter=statement.account in metered)
+        if isinstance(statement, Sheet):
+            yield from _sheet(at, made, statement)
+        else:
+            found = list(_bill(at, made, statement))
+            yield from found or _words(at, made, statement)
 
 
-def _bill(
-    archive: Archive, ledger: Ledger, statement: Statement, rates: Rates, moved: Sequence[Movement], *, has_meter: bool
-) -> Iterator[Finding]:
-    month, who, market = Month.parse(statement.month), statement.account, archive.market
-    epoch, calendar, book = archive.epoch_of(archive.head.number), market.calendar, ledger.accounts[who]
+def _made(
+    archive: Archive,
+    ledger: Ledger,
+    claimed: Statement | Sheet,
+    rates: Rates,
+    tariffs: Tariffs,
+    moved: Sequence[Movement],
+    *,
+    has_meter: bool,
+) -> Statement:
+    """The statement as it must be."""
+    month, who, market = Month.parse(claimed.month), claimed.account, archive.market
+    calendar, book = market.calendar, ledger.accounts[who]
     first_day = date(month.year, month.month, 1)
     grown = [one for one in book.grown if month.start < one.interval_end <= month.end]
-    left = [
-        Interval(owed.interval_end, owed.energy_wh)
-        for owed in (*book.grid_import, *book.outstanding)
-        if month.start < owed.interval_end <= month.end
-    ]
+    owed = [one for one in (*book.grid_import, *book.outstanding) if month.start < one.interval_end <= month.end]
+    left = [Interval(one.interval_end, one.energy_wh) for one in owed]
     trades = _trades(ledger, who, month, calendar, market.money)
     bought, sold = ([(t.energy_uwh, t.money_wei) for t in trades if t.side == side] for side in ("buy", "sell"))
-    lines = from_grid(rates, first_day, left, calendar.epoch_seconds, service=has_meter)
-    lines += from_neighbours(bought, sold)
-    total, imported = sum(line.amount_uthb for line in lines), [Interval(g.interval_end, g.import_wh) for g in grown]
+    amounts = from_grid(rates, first_day, left, calendar.epoch_seconds, service=has_meter)
+    amounts += from_neighbours(bought, sold)
+    lots = [(Lot(one.interval_end, one.energy_wh, one.energy_wh, one.tx_hash), one.energy_wh) for one in owed]
+    worded = grid_lines(lots, month, tariffs, calendar.epoch_seconds, service=has_meter) + market_lines(trades, month)
+    # The words are the writer's, the figures are not.
+    lines = [
+        (line or _wordless(month)).model_copy(update=amount._asdict())
+        for line, amount in zip_longest(worded[: len(amounts)], amounts)
+    ]
+    total, imported = sum(one.amount_uthb for one in amounts), [Interval(g.interval_end, g.import_wh) for g in grown]
     exported_wh, left_wh = sum(one.export_wh for one in grown), sum(one.import_wh for one in left)
     alone = without_market(rates, first_day, imported, exported_wh, calendar.epoch_seconds) if has_meter else total
     import_wh = sum(one.import_wh for one in imported)
-
-    def compared(what: str, expected: object, found: object, at: int = epoch) -> Iterator[Finding]:
-        return _compare(at, who, f"statement {month}: {what}", expected, found)
-
-    for place, (expected, found) in enumerate(zip_longest(trades, statement.trades)):
-        at = (expected or found).epoch
-        yield from compared(f"trade {place + 1}", expected, found, at)
-    for place, (one, row) in enumerate(zip_longest(grown, statement.readings)):
-        shown = row and Grown(row.kind, row.interval_end, row.import_wh, row.export_wh, row.tx_hash)
-        ended = (one or shown).interval_end
-        yield from compared(f"reading {place + 1}", one, shown, calendar.epoch_at(max(ended - 1, calendar.genesis)))
-    yield from compared(
-        "grid import of each interval in Wh",
-        _by_interval((one.end, one.import_wh) for one in left),
-        _by_interval((row.interval_end, row.grid_import_wh) for row in statement.readings),
-    )
-    for place, (expected, found) in enumerate(zip_longest(moved, statement.movements)):
-        at = calendar.epoch_at(max((expected or found).time, calendar.genesis))
-        yield from compared(f"movement {place + 1}", expected, found, at)
-    for place, (amount, line) in enumerate(zip_longest(lines, statement.lines)):
-        charged = line and Amount(line.section, line.quantity_wh, line.price_uthb_per_kwh, line.amount_uthb)
-        yield from compared(f"line {place + 1}", amount, charged)
-    said = archive.blocks[statement.block] if 0 <= statement.block <= archive.head.number else None
+    said = archive.blocks[claimed.block] if 0 <= claimed.block <= archive.head.number else None
     ends = calendar.start((calendar.period_of(calendar.epoch_at(max(month.end, calendar.genesis))) + 1) * PERIOD_EPOCHS)
     final = ends + GRACE_EPOCHS * calendar.epoch_seconds
-    for what, expected, found in (
-        ("chain", market.chain_id, statement.chain_id),
-        ("hash of its block", said and said.hash, statement.block_hash),
-        ("whether it is provisional", said is not None and said.timestamp < final, statement.provisional),
-        ("plan", rates.plan, statement.plan),
-        ("VAT in percent", rates.on(first_day).values["vat"], statement.vat_percent),
-        ("import in Wh", import_wh, statement.import_wh),
-        ("export in Wh", exported_wh, statement.export_wh),
-        ("import supplied by GRID in Wh", import_wh - left_wh, statement.self_supplied_wh),
-        ("grid import in Wh", left_wh, statement.grid_import_wh),
-        ("energy bought in micro-Wh", sum(uwh for uwh, _ in bought), statement.bought_uwh),
-        ("energy sold in micro-Wh", sum(uwh for uwh, _ in sold), statement.sold_uwh),
-        ("total in micro-THB", total, statement.total_uthb),
-        ("cost without the market in micro-THB", alone, statement.baseline_uthb),
-        ("saving in micro-THB", alone - total, statement.saving_uthb),
+    return Statement(
+        account=who,
+        month=str(month),
+        chain_id=market.chain_id,
+        block=claimed.block,
+        block_hash="a block of the archive" if said is None else said.hash,
+        provisional=said is not None and said.timestamp < final,
+        plan=rates.plan,
+        vat_percent=int(rates.on(first_day).values["vat"]),
+        import_wh=import_wh,
+        export_wh=exported_wh,
+        self_supplied_wh=import_wh - left_wh,
+        grid_import_wh=left_wh,
+        bought_uwh=sum(uwh for uwh, _ in bought),
+        sold_uwh=sum(uwh for uwh, _ in sold),
+        lines=lines,
+        total_uthb=total,
+        baseline_uthb=alone,
+        saving_uthb=alone - total,
+        trades=trades,
+        readings=_readings(grown, owed),
+        movements=list(moved),
+        assumptions=list(tariffs.on(first_day).assumptions),
+    )
+
+
+def _wordless(month: Month) -> Line:
+    return Line(
+        section="grid",
+        item="",
+        source="",
+        first_day=month.first,
+        last_day=month.last,
+        quantity_wh=None,
+        price_uthb_per_kwh=None,
+        amount_uthb=0,
+        transactions=[],
+    )
+
+
+def _readings(grown: Sequence[Grown], owed: Sequence[Owed]) -> list[Metered]:
+    """Growth with what of its import no GRID covers: of one transaction, GRID covers what came first."""
+    left: Counter[tuple[int, str]] = Counter()
+    for one in owed:
+        left[one.interval_end, one.tx_hash] += one.energy_wh
+    taken_back: Counter[tuple[int, str, int]] = Counter()
+    rows = []
+    for growth in reversed(grown):
+        place = growth.interval_end, growth.tx_hash
+        uncovered_wh = 0
+        if growth.kind == "parked":
+            taken_back[*place, -growth.import_wh] += 1
+        elif taken_back[*place, growth.import_wh]:
+            taken_back[*place, growth.import_wh] -= 1
+        else:
+            uncovered_wh = min(left[place], growth.import_wh)
+            left[place] -= uncovered_wh
+        rows.append(Metered(**growth._asdict(), grid_import_wh=uncovered_wh))
+    return rows[::-1]
+
+
+def _bill(archive: Archive, made: Statement, statement: Statement) -> Iterator[Finding]:
+    """The figures of a statement."""
+    who, calendar = statement.account, archive.market.calendar
+    epoch = archive.epoch_of(archive.head.number)
+
+    def compared(what: str, expected: object, found: object, at: int = epoch) -> Iterator[Finding]:
+        return _compare(at, who, f"statement {statement.month}: {what}", expected, found)
+
+    for place, (expected, found) in enumerate(zip_longest(made.trades, statement.trades)):
+        at = (expected or found).epoch
+        yield from compared(f"trade {place + 1}", expected, found, at)
+    for place, (one, row) in enumerate(zip_longest(made.readings, statement.readings)):
+        ended = (one or row).interval_end
+        at = calendar.epoch_at(max(ended - 1, calendar.genesis))
+        yield from compared(f"reading {place + 1}", one and _growth(one), row and _growth(row), at)
+    expected, found = (
+        _by_interval((row.interval_end, row.grid_import_wh) for row in of.readings) for of in (made, statement)
+    )
+    yield from compared("grid import of each interval in Wh", expected, found)
+    for place, (expected, found) in enumerate(zip_longest(made.movements, statement.movements)):
+        at = calendar.epoch_at(max((expected or found).time, calendar.genesis))
+        yield from compared(f"movement {place + 1}", expected, found, at)
+    for place, (line, charged) in enumerate(zip_longest(made.lines, statement.lines)):
+        yield from compared(f"line {place + 1}", line and _amount(line), charged and _amount(charged))
+    for what, field in (
+        ("chain", "chain_id"),
+        ("hash of its block", "block_hash"),
+        ("whether it is provisional", "provisional"),
+        ("plan", "plan"),
+        ("VAT in percent", "vat_percent"),
+        ("import in Wh", "import_wh"),
+        ("export in Wh", "export_wh"),
+        ("import supplied by GRID in Wh", "self_supplied_wh"),
+        ("grid import in Wh", "grid_import_wh"),
+        ("energy bought in micro-Wh", "bought_uwh"),
+        ("energy sold in micro-Wh", "sold_uwh"),
+        ("total in micro-THB", "total_uthb"),
+        ("cost without the market in micro-THB", "baseline_uthb"),
+        ("saving in micro-THB", "saving_uthb"),
     ):
-        yield from compared(what, expected, found)
+        yield from compared(what, getattr(made, field), getattr(statement, field))
+
+
+def _growth(row: Metered) -> Grown:
+    return Grown(row.kind, row.interval_end, row.import_wh, row.export_wh, row.tx_hash)
+
+
+def _amount(line: Line) -> Amount:
+    return Amount(line.section, line.quantity_wh, line.price_uthb_per_kwh, line.amount_uthb)
+
+
+def _words(archive: Archive, made: Statement, statement: Statement) -> Iterator[Finding]:
+    """Whatever else a statement says, of one whose figures are right."""
+    epoch = archive.epoch_of(archive.head.number)
+    expected, found = made.model_dump(mode="json"), statement.model_dump(mode="json")
+    for field, must in expected.items():
+        entries = [(field, must, found[field])]
+        if isinstance(must, list):
+            entries = [(f"{field} {n + 1}", *both) for n, both in enumerate(zip_longest(must, found[field]))]
+        for what, one, other in entries:
+            yield from _compare(epoch, statement.account, f"statement {statement.month}: {what}", one, other)
+
+
+def _sheet(archive: Archive, made: Statement, sheet: Sheet) -> Iterator[Finding]:
+    """A statement as CSV, line by line."""
+    epoch = archive.epoch_of(archive.head.number)
+    for number, (must, line) in enumerate(zip_longest(to_csv(made).split("\n"), sheet.text.split("\n")), start=1):
+        what = f"statement {sheet.month}: line {number} of the file"
+        yield from _compare(epoch, sheet.account, what, must, line)
 
 
 def _by_interval(rows: Iterable[tuple[int, int]]) -> dict[int, int]:

@@ -18,7 +18,7 @@ from busbar import __version__, errors, logs, office, service, tools
 from busbar.options import Network, Once, Pause, Plan, Process, Quiet, RecordFile, Url, market_of, settings_of
 
 if TYPE_CHECKING:  # web3.py takes most of a second to import, which `busbar --help` should not cost
-    from busbar.chain import Chain
+    from busbar.chain import Chain, Outcome
     from busbar.meter_keys import Curve
     from busbar.outbox import Outbox
     from busbar.replay import Replayed
@@ -166,6 +166,8 @@ def enrol(
     file = out / enrolments.ENROLMENT_FILE
     if file.exists():
         enrolment = enrolments.Enrolment.load(file)
+        if day is not None and enrolment.replayed != intervals:
+            raise enrolments.EnrolmentError(f"{file} is for other days: remove it, or name no day to go on with it")
         typer.echo(f"{file} stands: going on with it")
     else:
         start = chain.calendar.start(chain.calendar.epoch_at(chain.head().timestamp) + 2)
@@ -182,6 +184,7 @@ def enrol(
         if meter_keys is not None:
             enrolments.make_meter_keys(meter_keys, data, _curve(meter_curve))
         enrolments.DatedTariff(enrolment, data).check()
+        enrolments.check_registers(chain, enrolment, data)
         enrolment.save(out)
     outcomes = enrolments.enrol(
         chain,
@@ -208,14 +211,22 @@ def keeper(
     quiet: Quiet = False,
 ) -> None:
     """Clears ended epochs, gives up expired requests, retires GRID. Stop and start it as you like."""
-    from busbar.keeper import Keeper
+    from busbar.keeper import Keeper, must_be_done
 
     bot = Process("keeper", network, url, record, pause, once, quiet)
     mine = bot.settings.keeper
     signer = bot.signer(account or mine.account)
     keepers = [who for role, who in bot.parameters.holders(bot.chain.chain_id) if role == "market maker"]
     zones = zone or mine.zones
-    step = Keeper(bot.chain, signer, zones, keepers=keepers, settle_idle=mine.settle_idle, roll=mine.roll).step
+    looks = Keeper(bot.chain, signer, zones, keepers=keepers, settle_idle=mine.settle_idle, roll=mine.roll)
+
+    def step() -> "list[Outcome]":
+        outcomes = looks.step()
+        if once:
+            # Nobody looks again: whoever called it must know.
+            must_be_done(outcomes)
+        return outcomes
+
     bot.run(step, [signer.address], mine.metrics_port, zones)
 
 

@@ -1,12 +1,15 @@
 """A service's HTTP door: requests that arrive together are taken together, and a server on a thread of its own."""
 
 import asyncio
+import gc
+import json
 import signal
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import structlog
 import uvicorn
@@ -23,6 +26,15 @@ STOP_S = 2
 
 MOST_CONNECTIONS = 1_000
 """Connections at a time; more are answered 503 at once."""
+
+MOST_OF_ADDRESS = 200
+"""Of these from one address; more are answered 429 and closed. Not of this machine's own: a proxy speaks for many."""
+
+TRUSTED = ("127.0.0.1", "::1")
+"""Whose word uvicorn takes for who asks."""
+
+LINGER_S = 1
+"""How long a refused connection stays, so that the refusal is read."""
 
 HEADERS_S = 10
 """Longest wait for a request's headers."""
@@ -99,18 +111,49 @@ def _is_refusal(problem: Exception) -> bool:
     return isinstance(problem, errors.BusbarError) and problem.remedy is not errors.Remedy.RETRY
 
 
+def _too_many() -> bytes:
+    detail = f"an address may have {MOST_OF_ADDRESS} connections at a time"
+    told = {"type": "about:blank", "title": "Too many connections", "status": 429, "detail": detail}
+    body = json.dumps(told).encode()
+    head = (
+        "HTTP/1.1 429 Too Many Requests",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        f"Retry-After: {HEADERS_S}",
+        "Connection: close",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body
+
+
 class Impatient(HttpToolsProtocol):
-    """A connection that ends when its next request takes too long to begin, which uvicorn alone waits for for ever."""
+    """A connection that ends when its next request takes too long to begin, which uvicorn alone waits for for ever.
+
+    One of an address that has too many already is refused.
+    """
+
+    _of_address: ClassVar[Counter[str]] = Counter()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to look."""
         super().connection_made(transport)
         self._seen: Any = None
-        self._later()
+        self._peer = str((transport.get_extra_info("peername") or ("",))[0])
+        self._of_address[self._peer] += 1
+        if self._peer not in TRUSTED and self._of_address[self._peer] > MOST_OF_ADDRESS:
+            # It takes nobody's place, and what it asks is not read.
+            self.connections.discard(self)
+            transport.pause_reading()
+            transport.write(_too_many())
+            self._timer = self.loop.call_later(LINGER_S, transport.close)
+        else:
+            self._later()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends to look."""
         self._timer.cancel()
+        self._of_address[self._peer] -= 1
+        if not self._of_address[self._peer]:
+            del self._of_address[self._peer]
         super().connection_lost(exc)
 
     def _later(self) -> None:
@@ -163,6 +206,9 @@ def run(app: FastAPI, host: str, port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     _tell(listening)
+    # What is there now stays: to look through it for garbage again and again keeps requests waiting for 0.1 s and more.
+    gc.collect()
+    gc.freeze()
     _server(app).run([listening])
     log.info("stopped")
 

@@ -274,6 +274,24 @@ class DatedTariff(TariffClock):
             self.corridor(self._enrolment.chain_start + n * self._enrolment.epoch_seconds)
 
 
+def check_registers(chain: Chain, enrolment: Enrolment, community: Community) -> None:
+    """Looks whether the chain has nothing of these meters that is ahead of where the data begin.
+
+    Raises:
+        EnrolmentError: It has: a register never goes back, so that no reading of these days would be accepted.
+    """
+    meters = {meter.meter_id: meter for meter in community.meters}
+    for held in chain.registers([meter_id for meter_id in chain.meter_ids() if meter_id in meters]):
+        begins = registers_before(community, meters[held.meter_id], enrolment.first_interval)
+        for name in ("import", "export"):
+            at_wh, from_wh = getattr(held, f"{name}_wh"), getattr(begins, f"{name}_wh")
+            if at_wh > from_wh:
+                raise EnrolmentError(
+                    f"{held.meter_id} has an {name} register of {at_wh} Wh on the chain, and the data of these days "
+                    f"begin at {from_wh} Wh: take a later day, or another market"
+                )
+
+
 def enrol(
     chain: Chain,
     enrolment: Enrolment,

@@ -108,6 +108,25 @@ def open_database(url: str) -> Engine:
     return engine
 
 
+def open_index(url: str) -> Engine:
+    """As `open_database`, for who reads: an index that is not there is not made.
+
+    Raises:
+        HistoryError: There is no such database, or it does not answer.
+    """
+    _must_be_there(url)
+    return open_database(url)
+
+
+def _must_be_there(url: str) -> None:
+    try:
+        database = make_url(url)
+    except SQLAlchemyError as problem:
+        raise HistoryError(f"the database does not open: {str(problem).splitlines()[0]}") from None
+    if database.get_backend_name() == "sqlite" and database.database and not Path(database.database).is_file():
+        raise HistoryError(f"{database.database} is missing: run `busbar index` first")
+
+
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     # Readers do not wait for the writer, and a writer waits for another one for a while.
@@ -125,10 +144,8 @@ def indexed_block(chain: Chain, url: str) -> int:
     Raises:
         HistoryError: There is no index, it is empty, it does not answer, or it holds another market.
     """
+    _must_be_there(url)
     try:
-        database = make_url(url)
-        if database.get_backend_name() == "sqlite" and not Path(database.database or "").is_file():
-            raise HistoryError(f"{database.database} is missing")
         engine = create_engine(url)
         with engine.connect() as connection:
             held = connection.execute(select(tables.market)).mappings().one_or_none()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from busbar import errors, metrics
-from busbar.chain import RESTING, Account, Call, Chain, Head, Imports, Outcome, Signer, decode_revert
+from busbar.chain import RESTING, Account, Call, Chain, DryRun, Head, Imports, Outcome, Signer, decode_revert
 from busbar.signing import unpack_orders
 from busbar.units import ENERGY_UNITS_PER_WH
 
@@ -88,6 +88,22 @@ def retirable(accounts: Sequence[Account], imports: Sequence[Imports]) -> tuple[
         for account, ledger in zip(accounts, imports, strict=True)
         if ledger.auto_retire and ledger.outstanding_wh and account.energy_free_uwh >= ENERGY_UNITS_PER_WH
     )
+
+
+class RefusedError(errors.BusbarError):
+    """Something that was due was refused; the message names the first and why."""
+
+
+def must_be_done(outcomes: Sequence[Outcome]) -> None:
+    """Refuses a pass in which something was refused. Another keeper's being first is none, nor is a dry run.
+
+    Raises:
+        RefusedError: Something was.
+    """
+    refused = [o for o in outcomes if o.error is not None and not isinstance(o.error, (errors.NothingToClear, DryRun))]
+    if refused:
+        first = refused[0]
+        raise RefusedError(f"{len(refused)} of {len(outcomes)} refused, the first: {first.call}: {first.error}")
 
 
 def turn(address: str, keepers: Sequence[str], epoch: int) -> int:

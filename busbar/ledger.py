@@ -130,11 +130,13 @@ class Owed(NamedTuple):
         period: Settlement period in which the reading was accepted.
         interval_end: End of the interval, Unix seconds.
         energy_wh: How much of it.
+        tx_hash: Transaction the reading came with.
     """
 
     period: int
     interval_end: int
     energy_wh: int
+    tx_hash: str
 
 
 class Grown(NamedTuple):
@@ -352,7 +354,8 @@ class _Rebuilding:
         book.owed_wh += import_wh
         if import_wh:
             period = self.epoch_of(event.block) // PERIOD_EPOCHS
-            book.outstanding.append(Owed(period, self.ledger.registers[meter_id].interval_end, import_wh))
+            end = self.ledger.registers[meter_id].interval_end
+            book.outstanding.append(Owed(period, end, import_wh, event.tx_hash))
 
     def _note(self, book: Book, event: Event, meter_id: str, kind: str, import_wh: int, export_wh: int) -> None:
         if import_wh or export_wh:

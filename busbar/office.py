@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # see busbar.cli
     from sqlalchemy import Engine
 
     from busbar.api.errands import ErrandShape
+    from busbar.audit import Sheet
     from busbar.chain import Call, Chain, Outcome
     from busbar.history import History
     from busbar.relayed import Relayed
@@ -54,14 +55,15 @@ def _chain(network: str | None, url: str | None, record: Path | None) -> "Chain"
 
 
 @contextmanager
-def _engine(database: str | None) -> "Iterator[Engine]":
-    from busbar.history import open_database
+def _engine(database: str | None, *, reads: bool = False) -> "Iterator[Engine]":
+    """The index; who only reads it does not make one."""
+    from busbar.history import open_database, open_index
     from busbar.settings import DATABASE, Settings
 
     named = database or Settings.load().database
-    if named == DATABASE:
+    if named == DATABASE and not reads:
         Path("out").mkdir(exist_ok=True)
-    engine = open_database(named)
+    engine = open_index(named) if reads else open_database(named)
     try:
         yield engine
     finally:
@@ -114,7 +116,7 @@ def verify(database: Database = None, network: Network = None, url: Url = None, 
     from busbar.history import verify as compare
 
     chain = _chain(network, url, record)
-    with _engine(database) as engine:
+    with _engine(database, reads=True) as engine:
         block, differences = compare(chain, engine)
     for difference in differences:
         typer.echo(f"{difference.what}: index {difference.database}, chain {difference.chain}")
@@ -230,7 +232,7 @@ def audit(
         str | None, typer.Option("--head", help="Hash of the last block, known from elsewhere.")
     ] = None,
     statement: Annotated[
-        list[Path] | None, typer.Option(help="Statement as JSON whose bill is worked out again; repeatable.")
+        list[Path] | None, typer.Option(help="Statement as JSON or CSV whose bill is worked out again; repeatable.")
     ] = None,
     tariffs: TariffFile = None,
     plan: Plan = "residential-1.2",
@@ -245,6 +247,9 @@ def audit(
     archive = collect(_chain(network, url, record)) if file is None else Archive.load(file)
     result = run(archive, head_hash)
     findings = list(result.findings)
+    prints = [path for path in statement or () if path.suffix == ".pdf"]
+    if prints:
+        raise errors.BusbarError(f"{prints[0]} is a print, which is not audited: audit the statement as JSON or CSV")
     if statement and result.ledger is not None:
         read = [_read_statement(path) for path in statement]
         findings = sorted([*findings, *bills(archive, result.ledger, read, _tariff_file(tariffs), plan)])
@@ -260,18 +265,24 @@ def audit(
     typer.echo("the audit found no difference")
 
 
-def _read_statement(path: Path) -> "Statement":
+def _read_statement(path: Path) -> "Statement | Sheet":
     from pydantic import ValidationError
 
-    from busbar.statements import Statement
+    from busbar.audit import Sheet
+    from busbar.statements import Statement, StatementError
 
     try:
+        if path.suffix == ".csv":
+            return Sheet.parse(path.read_bytes().decode("utf-8"))
         return Statement.model_validate_json(path.read_bytes())
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         told = f"{where}: {first['msg']}" if where else first["msg"]
-        raise errors.BusbarError(f"{path} is no statement as `busbar statement` writes it as JSON: {told}") from None
+    except (StatementError, UnicodeDecodeError) as problem:
+        told = str(problem)
+    kind = "CSV" if path.suffix == ".csv" else "JSON"
+    raise errors.BusbarError(f"{path} is no statement as `busbar statement` writes it as {kind}: {told}") from None
 
 
 @app.command()
@@ -293,7 +304,7 @@ def statement(
     if file.suffix not in (".json", ".csv", ".pdf"):
         raise typer.BadParameter("must end in .json, .csv or .pdf", param_hint="FILE")
     who = written_address(account)
-    with _engine(database) as engine, engine.connect() as connection:
+    with _engine(database, reads=True) as engine, engine.connect() as connection:
         made = make(connection, who, Month.parse(month), Tariffs(_tariff_file(tariffs), plan))
         person = look_up(connection, who) if named else None
     if file.suffix == ".pdf":

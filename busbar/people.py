@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, delete, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from busbar import errors
 from busbar.tables import once, people
 
 PATIENCE_S = 3
 """How long erasing waits for whoever reads the database."""
+
+
+LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's code for a lock that was not to be had in time."""
 
 
 class StillReadError(errors.BusbarError):
@@ -61,24 +65,42 @@ def first_time(connection: Connection, digest: str, expires: int, now: int) -> b
     return True
 
 
-def erase(engine: Engine, account: str) -> bool:
-    """Removes what is known of somebody from the database and its files; says whether there was anything.
+def forget(connection: Connection, account: str) -> None:
+    """Removes what is known of somebody; its remnants go with `clear`."""
+    connection.execute(delete(people).where(people.c.account == account))
+
+
+def clear(engine: Engine) -> None:
+    """Removes what was forgotten from the database's files, too.
 
     Copies made before, such as backups and a PostgreSQL server's archived log, are beyond it.
 
     Raises:
         StillReadError: It is known to nobody any more, but remnants are in the files.
     """
-    with engine.begin() as connection:
-        known = connection.execute(delete(people).where(people.c.account == account)).rowcount
-    # A deleted row stays in the files until its place is used again, unless they are written anew. Each time, as it may
-    # have been in vain before.
+    # A deleted row stays in the files until its place is used again, unless they are written anew.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if engine.dialect.name == "sqlite":
             _clean(connection)
         else:
-            connection.execute(text("VACUUM FULL people"))
-    return bool(known)
+            _rewrite(connection)
+
+
+def _rewrite(connection: Connection) -> None:
+    """Writes PostgreSQL's table anew. It is locked meanwhile, and whoever asks after this waits for whom this waits."""
+    connection.execute(text(f"SET lock_timeout = {int(PATIENCE_S * 1000)}"))
+    try:
+        connection.execute(text("VACUUM FULL people"))
+    except OperationalError as problem:
+        if getattr(problem.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise _still_read() from None
+    finally:
+        connection.execute(text("RESET lock_timeout"))
+
+
+def _still_read() -> StillReadError:
+    return StillReadError(f"somebody has read the database for {PATIENCE_S} s: erase again to clear its files")
 
 
 def _clean(connection: Connection) -> None:
@@ -90,4 +112,4 @@ def _clean(connection: Connection) -> None:
     finally:
         connection.execute(text(f"PRAGMA busy_timeout={waits_ms}"))
     if busy:
-        raise StillReadError(f"somebody has read the database for {PATIENCE_S} s: erase again to clear its files")
+        raise _still_read()

@@ -28,7 +28,7 @@ from busbar.api.messages import (
     OrderMessage,
     Refusal,
 )
-from busbar.api.middleware import Door
+from busbar.api.middleware import BodyLimit, Door
 from busbar.api.shapes import RelayStatus
 from busbar.door import Groups
 from busbar.errands import Kind, SignedMessage, message_of
@@ -36,6 +36,9 @@ from busbar.metrics import Pulse
 from busbar.outbox import Item, State
 from busbar.relay import Brought, Intake, RateError, TooManyWaitingError
 from busbar.signing import Bundle, SignedBundle, as_taken
+
+MOST_BYTES = 64_000_000
+"""Of a body, and of all at a time: as much as an API holds, for it hands on together what came to it one by one."""
 
 STATES = {State.DONE: "entered", State.REFUSED: "skipped"}
 """What the outbox's words mean here; the others stay."""
@@ -192,6 +195,7 @@ def create_app(intake: Intake, payer: str = "", pulse: Pulse | None = None) -> F
             problem=None if pulse is None else pulse.problem,
         )
 
+    app.add_middleware(BodyLimit, most_bytes=MOST_BYTES, most_held_bytes=MOST_BYTES)
     app.add_middleware(Door, rate=None)
     return app
 

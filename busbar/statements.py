@@ -516,11 +516,14 @@ CSV_COLUMNS = (
     "amount_uthb",
     "transactions",
 )
+CSV_HEAD = ("account", "month", "chain_id", "block", "block_hash", "provisional", "plan")
+"""What the first records say, one each: fields of a `Statement`."""
 
 
 def to_csv(statement: Statement) -> str:
-    """The statement as one table: lines of the bill first, then trades, readings and movements."""
-    rows = [*_bill_rows(statement), *_detail_rows(statement)]
+    """The statement as one table: whose it is, lines of the bill, then trades, readings and movements."""
+    head = [{"record": name, "item": getattr(statement, name)} for name in CSV_HEAD]
+    rows = [*head, *_bill_rows(statement), *_detail_rows(statement)]
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()

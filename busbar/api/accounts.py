@@ -3,11 +3,11 @@
 from enum import Enum
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from sqlalchemy import bindparam, select
 
 from busbar import people, tables
-from busbar.api import paging
+from busbar.api import operations, paging
 from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read, read_events
 from busbar.api.grid import must_be_participant, participant_of, participants
 from busbar.api.node import asks_node
@@ -29,7 +29,7 @@ from busbar.history import Holding, ImportLedger, holdings, import_ledgers, lowe
 from busbar.statements import Month, Statement, make, to_csv
 from busbar.units import Asset
 
-router = APIRouter(prefix="/accounts", tags=["accounts"])
+router = operations.router("/accounts", "accounts")
 router.get("")(participants)
 
 SEND = "/api/v1/transactions"
@@ -82,6 +82,9 @@ def balance(here: Here, account: AddressInPath) -> BalanceShape:
     )
 
 
+_JOURNAL = select(tables.journal)
+
+
 @router.get("/{account}/history")
 @read_events
 def history(here: Here, account: AddressInPath, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[JournalShape]:
@@ -89,7 +92,7 @@ def history(here: Here, account: AddressInPath, limit: Limit = 50, cursor: Curso
     must_be_participant(here, account)
     j = tables.journal
     keys = [j.c.block, j.c.log_index, j.c.seq]
-    rows, following = paging.read(here.connection, select(j).where(j.c.account == account), keys, cursor, limit)
+    rows, following = paging.read(here.connection, _JOURNAL, keys, cursor, limit, equal={j.c.account: account})
     names = JournalShape.model_fields
     items = [JournalShape(**{name: row[name] for name in names}) for row in rows]
     return paging.Page(items=items, next_cursor=following, block=here.head.number)
@@ -220,11 +223,20 @@ def person(settings: Configured, caller: SignedBy, account: AddressInPath) -> Pe
 def forget(settings: Configured, caller: SignedBy, account: AddressInPath) -> None:
     """Erases what is known of somebody. Signed by the account itself or by a distributor; harmless when repeated.
 
-    503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again.
+    503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again. 409 if
+    something was told since this very request was carried out: it takes away once.
     """
     caller.must_act_for(account)
     try:
-        people.erase(settings.engine, account)
+        with settings.engine.begin() as connection:
+            caller.must_be_first(connection)
+            people.forget(connection, account)
+    except Problem:
+        with settings.engine.connect() as connection:
+            if people.look_up(connection, account) is not None:
+                raise
+    try:
+        people.clear(settings.engine)
     except people.StillReadError as problem:
         raise Problem(
             503, "Not cleared yet", f"nothing is known any more, but {problem}", {"Retry-After": "5"}

@@ -1,20 +1,24 @@
 """Answers kept until they change: what has the newest block's ETag is a function of that block and of the address.
 
 Most follow from the events so far and the open epoch alone. A block that brings no event and opens no epoch changes
-nothing of these but the number of the block they were read at, which is written anew.
+nothing of these but the number of the block they were read at, which is written anew. What others than the index have a
+part in is kept for a moment.
 
 Whoever asks is told what the index holds after the question came in: the newest block is looked up for every request,
 and requests that wait for a look share it.
 """
 
 import asyncio
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from busbar.api.context import LASTS, Settings, etag_of, is_known
+from busbar.api.context import LASTS, PASSES, Settings, etag_of, is_known
 from busbar.history import Head, newest_of
 
 MOST_BYTES = 64_000_000
@@ -22,6 +26,9 @@ MOST_BYTES = 64_000_000
 
 LARGEST_BYTES = 1_000_000
 """Of an answer that is kept."""
+
+PASSES_S = 0.5
+"""How long a `Passing` answer is kept."""
 
 Key = tuple[str, bytes]
 Newest = tuple[Head, str] | None
@@ -36,12 +43,14 @@ class Held:
         body: All of it.
         block: Number of the block it was read at.
         lasts: Whether only events and epochs change it, see `Lasting`.
+        until: When it is too old, by the monotonic clock; None if only a block makes it so. Then it has an ETag.
     """
 
     start: Message
     body: bytes
     block: int
     lasts: bool
+    until: float | None
 
     def moved_to(self, block: int) -> None:
         """Says that it was read at a later block, which changed nothing of it."""
@@ -68,6 +77,8 @@ class Answers:
         self._held: dict[Key, Held] = {}
         self._bytes = 0
         self._under_way: dict[Key, asyncio.Future[None]] = {}
+        # Beside those who answer: what is kept does not wait for what is made.
+        self._looking = CapacityLimiter(1)
         self._look: asyncio.Task[Newest] | None = None
         self._next: asyncio.Task[Newest] | None = None
 
@@ -77,14 +88,20 @@ class Answers:
             await self.app(scope, receive, send)
             return
         key = (scope["path"], scope["query_string"])
+        asked = Headers(scope=scope).get("if-none-match")
         await self._renew()
-        while key not in self._held and key in self._under_way:
+        while self._kept(key) is None and key in self._under_way:
             # Somebody asks the same just now: that answer is as new as one of our own.
             await asyncio.shield(self._under_way[key])
-        if key in self._held:
-            await self._repeat(self._held[key], Headers(scope=scope), send)
+        held = self._kept(key)
+        if held is None:
+            await self._ask(key, asked, scope, receive, send)
         else:
-            await self._ask(key, scope, receive, send)
+            await self._repeat(held, asked, send)
+
+    def _kept(self, key: Key) -> Held | None:
+        held = self._held.get(key)
+        return None if held is None or (held.until is not None and held.until < time.monotonic()) else held
 
     async def _renew(self) -> None:
         newest = await self._newest()
@@ -110,17 +127,18 @@ class Answers:
         if before is not None:
             await asyncio.wait([before])
         self._look, self._next = self._next, None
-        return await to_thread.run_sync(self._read)
+        return await to_thread.run_sync(self._read, limiter=self._looking)
 
     def _read(self) -> Newest:
         with self.settings.engine.connect() as connection:
             return newest_of(connection)
 
-    async def _ask(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _ask(self, key: Key, asked: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         """Has the request answered, and keeps the answer if it is the newest block's."""
         done = asyncio.get_running_loop().create_future()
         self._under_way[key] = done
         heard: list[Message] = []
+        etag, known = self._etag, ""
 
         def release() -> None:
             if not done.done():
@@ -128,41 +146,63 @@ class Answers:
                 done.set_result(None)
 
         async def hear(message: Message) -> None:
-            if message["type"] == "http.response.start" and "etag" not in Headers(raw=message["headers"]):
-                # A stream, which may never end, or what is nobody else's: nobody waits for it, nothing of it is kept.
-                release()
+            nonlocal known
+            if message["type"] == "http.response.start":
+                told = Headers(raw=message["headers"]).get("etag")
+                if told is None and PASSES not in scope.get("state", {}):
+                    # A stream, which may never end, or what is nobody else's: nobody waits for it, nothing of it is
+                    # kept.
+                    release()
+                if told is not None and message["status"] == 200 and is_known(told, asked):
+                    known = told
             if not done.done():
                 # Whoever is outside adds headers of its own to what is sent.
                 heard.append({**message, "headers": list(message["headers"])} if "headers" in message else message)
-            await send(message)
+            if not known:
+                await send(message)
 
         try:
             await self.app(scope, receive, hear)
-            self._keep(key, heard, LASTS in scope.get("state", {}))
+            self._keep(key, etag, heard, scope.get("state", {}))
         finally:
             release()
+        if known:
+            await _tell_known(known, send)
 
-    def _keep(self, key: Key, heard: list[Message], lasts: bool) -> None:
+    def _keep(self, key: Key, etag: str, heard: list[Message], state: Mapping[str, Any]) -> None:
         whole = bool(heard) and heard[0]["status"] == 200 and not heard[-1].get("more_body", False)
         body = b"".join(message.get("body", b"") for message in heard)
         if not whole or len(body) > LARGEST_BYTES:
             return
-        if self._etag and Headers(raw=heard[0]["headers"]).get("etag") == self._etag:
-            self._held[key] = Held(heard[0], body, self._newest_block, lasts)
+        passes = PASSES in state
+        told = etag if passes else Headers(raw=heard[0]["headers"]).get("etag")
+        if self._etag and told == self._etag:
+            self._drop(key)
+            until = time.monotonic() + PASSES_S if passes else None
+            self._held[key] = Held(heard[0], body, self._newest_block, LASTS in state, until)
             self._bytes += len(body)
             while self._bytes > MOST_BYTES:
                 # The one that was kept first: nobody can fill the memory with answers that nobody asks for again.
-                self._bytes -= len(self._held.pop(next(iter(self._held))).body)
+                self._drop(next(iter(self._held)))
 
-    async def _repeat(self, held: Held, asked: Headers, send: Send) -> None:
-        etag = self._etag.encode()
-        if is_known(self._etag, asked.get("if-none-match")):
-            await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag)]})
-            await send({"type": "http.response.body", "body": b""})
+    def _drop(self, key: Key) -> None:
+        held = self._held.pop(key, None)
+        self._bytes -= 0 if held is None else len(held.body)
+
+    async def _repeat(self, held: Held, asked: str | None, send: Send) -> None:
+        if held.until is None and is_known(self._etag, asked):
+            await _tell_known(self._etag, send)
             return
+        etag = self._etag.encode()
         if held.block != self._newest_block:
             held.moved_to(self._newest_block)
         now = {b"etag": etag, b"content-length": str(len(held.body)).encode()}
         headers = [(name, now.get(name, value)) for name, value in held.start["headers"]]
         await send({**held.start, "headers": headers})
         await send({"type": "http.response.body", "body": held.body})
+
+
+async def _tell_known(etag: str, send: Send) -> None:
+    """Tells the caller that it has the answer already."""
+    await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag.encode())]})
+    await send({"type": "http.response.body", "body": b""})

@@ -56,6 +56,7 @@ is signed elsewhere, as a transaction or as a message: no private key ever reach
 * `_uwh`, `_units`, `_wei` and ids of orders are decimal strings, since they outgrow the 53 bits of a JSON number.
 * Failures are problem documents (RFC 9457). Lists are pages: hand `next_cursor` back as `cursor`.
 * Answers carry an ETag that changes with every block; send it as If-None-Match.
+* Addresses in mixed case need their checksum (EIP-55). Parameters that an operation does not know are refused.
 """
 
 

@@ -13,12 +13,12 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
-from fastapi import APIRouter, Query
+from fastapi import Query
 from hexbytes import HexBytes
 from sqlalchemy import func, select
 
 from busbar import __version__, tables
-from busbar.api import paging
+from busbar.api import operations, paging
 from busbar.api.context import (
     Configured,
     Cursor,
@@ -50,7 +50,7 @@ from busbar.api.streams import Watched
 from busbar.chain import Chain
 from busbar.metrics import LONGEST_STEP_S
 
-router = APIRouter()
+router = operations.router()
 
 
 @router.get("/status", tags=["server"])
@@ -93,12 +93,15 @@ def _health(told: bytes, chain_id: int) -> RelayHealth:
     )
 
 
+_BLOCKS = select(tables.blocks)
+
+
 @router.get("/blocks", tags=["blocks"])
 @read
 def blocks(here: Here, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[BlockShape]:
     """Blocks, newest first."""
     b = tables.blocks
-    rows, following = paging.read(here.connection, select(b), [b.c.number], cursor, limit)
+    rows, following = paging.read(here.connection, _BLOCKS, [b.c.number], cursor, limit)
     counts = _events_in(here, [row["number"] for row in rows])
     items = [BlockShape(**row, events=counts.get(row["number"], 0)) for row in rows]
     return paging.Page(items=items, next_cursor=following, block=here.head.number)

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from fastapi.responses import JSONResponse
 
+from busbar.api import operations
 from busbar.api.accounts import payloads
 from busbar.api.context import AddressFilter, Configured, Node, OrderIdInPath
 from busbar.api.errands import CancelOrderMessage, ErrandShape, SignedCancelOrder, hand_on
@@ -16,7 +17,7 @@ from busbar.chain import Call, cancel_order_for_call
 from busbar.errands import Kind
 from busbar.signing import as_taken
 
-router = APIRouter(prefix="/energy", tags=["energy"])
+router = operations.router("/energy", "energy")
 
 SignatureFilter = Annotated[
     str | None,

@@ -4,10 +4,11 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy import func, select
 
 from busbar import tables
+from busbar.api import operations
 from busbar.api.context import Configured, EpochFilter, Here, View, read
 from busbar.api.problems import Problem
 from busbar.api.shapes import EnergyRow, Flow, Flows, MeteredEnergy, TariffStep, TariffSteps
@@ -15,7 +16,7 @@ from busbar.orders import Side
 from busbar.statements import BANGKOK
 from busbar.units import ENERGY_UNITS_PER_WH
 
-router = APIRouter(tags=["grid"])
+router = operations.router("", "grid")
 
 MOST_EPOCHS = 3_000
 """Most epochs that are looked at together: a month of quarter hours."""

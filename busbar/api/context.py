@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import httpx
 from eth_utils.address import to_checksum_address
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi import Path as InPath
 from pydantic import AfterValidator, TypeAdapter, WithJsonSchema
 from sqlalchemy import Connection, Engine
@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from busbar import chain as rpc
 from busbar import errors, metrics, tools
 from busbar.api.lately import Lately
-from busbar.api.problems import NotModified, Problem
+from busbar.api.problems import Problem
 from busbar.chain import Chain
 from busbar.history import Head, head_of, market_of
 from busbar.readings import METER_ID_PATTERN
@@ -35,11 +35,14 @@ HANDED_ON_TIMEOUT_S = 10
 GLANCE_S = 2
 """Longest wait for the relay to say how it is, and for the node to say where it is."""
 
-BESIDE_S = 1
-"""How old what is told of node and relay may be."""
+BESIDE_S = 0.5
+"""How old what is seen of node and relay may be. What is told of them may be older by `busbar.api.answers.PASSES_S`."""
 
 LASTS = "lasts"
 """Name in a request's state: whether its answer is a `Lasting` one."""
+
+PASSES = "passes"
+"""Likewise: whether it is a `Passing` one."""
 
 MAX_INT64 = 2**63 - 1
 MAX_EPOCH = 2**27 - 1
@@ -169,27 +172,6 @@ def plain_view_of(settings: Annotated[Settings, Depends(settings_of)]) -> Iterat
         yield View(connection, head, calendar, money)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a read is answered from, before the index is opened, and what the caller knows already."""
-
-    settings: Settings
-    known: str | None
-
-
-async def reading_of(
-    settings: Annotated[Settings, Depends(settings_of)],
-    if_none_match: Annotated[str | None, Header(description="ETag of an earlier answer")] = None,
-) -> Reading:
-    """A read to come."""
-    return Reading(settings, if_none_match)
-
-
-async def untagged_of(settings: Annotated[Settings, Depends(settings_of)]) -> Reading:
-    """A read to come whose answer has no ETag."""
-    return Reading(settings, None)
-
-
 class Lasting(Response):
     """An answer that another block changes only if it brings an event or opens an epoch, but for its last field.
 
@@ -202,14 +184,23 @@ class Lasting(Response):
         await super().__call__(scope, receive, send)
 
 
+class Passing(Response):
+    """An answer that is good for a moment, as long as no block comes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it, and says so to whoever keeps answers."""
+        scope.setdefault("state", {})[PASSES] = True
+        await super().__call__(scope, receive, send)
+
+
 def read_events(endpoint: Callable[..., Any]) -> Callable[..., Response]:
     """As `read`, for an answer that is a function of the events so far and of the open epoch; see `Lasting`."""
     return read(endpoint, Lasting)
 
 
 def read_now(endpoint: Callable[..., Any]) -> Callable[..., Response]:
-    """As `read`, for an answer in which others than the index have a part: it has no ETag, and nobody keeps it."""
-    return read(endpoint, tagged=False)
+    """As `read`, for an answer in which others than the index have a part: it has no ETag; see `Passing`."""
+    return read(endpoint, Passing, tagged=False)
 
 
 def read(
@@ -218,32 +209,28 @@ def read(
     """Answers a read, a function whose first argument is `here: Here`, in one go on one thread.
 
     The index is opened, asked, and the answer written there, for each change of threads costs more than a query.
-    Answers 304 to a caller that has seen this block's answer.
+    What is answered is a function of the newest block and of the address asked for, and known by that block's ETag;
+    `busbar.api.answers` tells a caller that has it already so.
     """
     signature = inspect.signature(endpoint)
     written = TypeAdapter(signature.return_annotation)
 
     @functools.wraps(endpoint)
-    def answered(**arguments: Any) -> Response:
-        reading: Reading = arguments.pop("here")
-        with contextmanager(plain_view_of)(reading.settings) as view:
-            # What is answered is a function of the newest block and of the address asked for.
-            etag = etag_of(view.head)
-            if is_known(etag, reading.known):
-                raise NotModified(etag)
+    def answered(here: Request, **arguments: Any) -> Response:
+        with contextmanager(plain_view_of)(here.app.state.settings) as view:
             answer = endpoint(here=view, **arguments)
             if isinstance(answer, Response):
                 return answer
-            headers = {"Cache-Control": "no-cache"} | ({"ETag": etag} if tagged else {})
+            headers = {"Cache-Control": "no-cache"} | ({"ETag": etag_of(view.head)} if tagged else {})
             return kind(written.dump_json(answer, by_alias=True), media_type="application/json", headers=headers)
 
     later = [
-        parameter.replace(annotation=Annotated[Reading, Depends(reading_of if tagged else untagged_of)])
-        if name == "here"
-        else parameter
+        # Of all that FastAPI hands over the request costs least.
+        parameter.replace(annotation=Request) if name == "here" else parameter
         for name, parameter in signature.parameters.items()
     ]
     answered.__signature__ = signature.replace(parameters=later)  # type: ignore[attr-defined]
+    answered.tagged = tagged  # type: ignore[attr-defined]
     return answered
 
 
@@ -257,10 +244,15 @@ async def node_of(settings: Annotated[Settings, Depends(settings_of)]) -> Chain:
 _ADDRESS = "^0x[0-9a-fA-F]{40}$"
 
 
+@functools.lru_cache(10_000)
 def _address(text: str) -> str:
+    """An address with its checksum. One that is written in mixed case has to have it: a digit may be wrong."""
     if re.match(_ADDRESS, text) is None:
         raise ValueError("no address: write 0x and 40 hex digits")
-    return str(to_checksum_address(text))
+    told = str(to_checksum_address(text))
+    if text != told and text[2:] not in (text[2:].lower(), text[2:].upper()):
+        raise ValueError("the checksum of the address is wrong (EIP-55): a digit or its case is not right")
+    return told
 
 
 _HASH = "^0x[0-9a-f]{64}$"

@@ -2,15 +2,15 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import APIRouter, Query
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from fastapi import Query
+from sqlalchemy import Select, and_, func, select
 
 from busbar import errors, tables
-from busbar.api import paging
+from busbar.api import operations, paging
 from busbar.api.context import (
     AddressFilter,
     Cursor,
@@ -42,7 +42,7 @@ from busbar.history import volumes
 from busbar.orders import OrderId, Side, order_id
 from busbar.statements import BANGKOK
 
-router = APIRouter(prefix="/energy", tags=["energy"])
+router = operations.router("/energy", "energy")
 
 MOST_EPOCHS = 3_000
 """Most epochs a statistic goes over: a month of quarter hours."""
@@ -112,32 +112,25 @@ def orders(
 ) -> paging.Page[OrderShape]:
     """Orders, newest epoch first."""
     o = tables.orders
-    wanted = list(_filters(o, account, zone, epoch))
-    if side is not None:
-        wanted.append(o.c.side == (Side.BID if side == "buy" else Side.ASK))
-    if status is not None:
-        wanted.append(_has_status(here, status))
+    query = orders_query() if status is None else _of_status(status, here.head.epoch)
+    wanted = {"buy": Side.BID, "sell": Side.ASK, None: None}[side]
+    equal = {o.c.account: account, o.c.zone: zone, o.c.epoch: epoch, o.c.side: wanted}
     keys = [o.c.epoch, o.c.account, o.c.index]
-    rows, following = paging.read(here.connection, orders_query().where(*wanted), keys, cursor, limit)
+    rows, following = paging.read(here.connection, query, keys, cursor, limit, equal=equal)
     return paging.Page(items=[order_shape(here, row) for row in rows], next_cursor=following, block=here.head.number)
 
 
-def _filters(table: Any, account: str | None, zone: int | None, epoch: int | None) -> Iterable[ColumnElement[bool]]:
-    for column, value in (("account", account), ("zone", zone), ("epoch", epoch)):
-        if value is not None:
-            yield table.c[column] == value
-
-
-def _has_status(here: View, status: str) -> ColumnElement[bool]:
+@functools.lru_cache(16)
+def _of_status(status: str, open_epoch: int) -> Select[Any]:
     o, f, e = tables.orders, tables.fills, tables.epochs
     live = o.c.cancelled_block.is_(None)
-    if status == "cancelled":
-        return o.c.cancelled_block.is_not(None)
-    if status == "open":
-        return and_(live, o.c.epoch >= here.head.epoch)
-    if status == "filled":
-        return f.c.energy_uwh.is_not(None)
-    return and_(live, e.c.tx_hash.is_not(None), f.c.energy_uwh.is_(None))
+    wanted = {
+        "cancelled": o.c.cancelled_block.is_not(None),
+        "open": and_(live, o.c.epoch >= open_epoch),
+        "filled": f.c.energy_uwh.is_not(None),
+        "unfilled": and_(live, e.c.tx_hash.is_not(None), f.c.energy_uwh.is_(None)),
+    }
+    return orders_query().where(wanted[status])
 
 
 @router.get("/orders/{id}")
@@ -227,12 +220,15 @@ def epoch_shape(here: View, row: Mapping[str, Any]) -> EpochShape:
     )
 
 
+_EPOCHS = select(tables.epochs)
+
+
 @router.get("/epochs")
 @read_events
 def epochs(here: Here, zone: OneZone = 1, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[EpochShape]:
     """Cleared epochs, newest first."""
     e = tables.epochs
-    rows, following = paging.read(here.connection, select(e).where(e.c.zone == zone), [e.c.epoch], cursor, limit)
+    rows, following = paging.read(here.connection, _EPOCHS, [e.c.epoch], cursor, limit, equal={e.c.zone: zone})
     return paging.Page(items=[epoch_shape(here, row) for row in rows], next_cursor=following, block=here.head.number)
 
 
@@ -269,6 +265,9 @@ def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
 # ------------------------------------------------------------------------------ trades
 
 
+_FILLS = select(tables.fills)
+
+
 @router.get("/trades")
 @read_events
 def trades(
@@ -282,8 +281,8 @@ def trades(
     """Fills of orders, newest epoch first."""
     f = tables.fills
     keys = [f.c.epoch, f.c.account, f.c.index]
-    query = select(f).where(*_filters(f, account, zone, epoch))
-    rows, following = paging.read(here.connection, query, keys, cursor, limit)
+    equal = {f.c.account: account, f.c.zone: zone, f.c.epoch: epoch}
+    rows, following = paging.read(here.connection, _FILLS, keys, cursor, limit, equal=equal)
     return paging.Page(items=[_trade(here, row) for row in rows], next_cursor=following, block=here.head.number)
 
 
@@ -325,7 +324,9 @@ def stats(
     if not first <= last < first + MOST_EPOCHS:
         raise Problem(422, "Range", f"first_epoch to last_epoch must be 1 to {MOST_EPOCHS} epochs")
     columns = (f.c.zone, f.c.epoch, f.c.account, f.c.side, f.c.price2, f.c.energy_uwh, f.c.money_units)
-    query = select(*columns).where(f.c.epoch.between(first, last), *_filters(f, None, zone, None))
+    query = select(*columns).where(f.c.epoch.between(first, last))
+    if zone is not None:
+        query = query.where(f.c.zone == zone)
     key_of = functools.cache(functools.partial(_time_group, here, by))
     groups: dict[str, list[_Fill]] = defaultdict(list)
     for row in here.connection.execute(query.order_by(f.c.epoch, f.c.account)):

@@ -3,17 +3,18 @@
 import re
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
 from fastapi import Path as InPath
+from fastapi import Response
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from busbar.api import operations
 from busbar.api.context import AddressText
 from busbar.api.messages import Number, SkipReason
 from busbar.api.relayed import Relay, asked
 from busbar.api.shapes import Request, Shape
 from busbar.errands import Kind
 
-router = APIRouter(prefix="/errands", tags=["signing"])
+router = operations.router("/errands", "signing")
 
 _DIGITS = re.compile("[0-9]{1,78}", re.ASCII)
 

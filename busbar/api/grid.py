@@ -1,19 +1,19 @@
 """The market as a whole: zones, participants, meters, readings."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from fastapi import APIRouter
-from sqlalchemy import Select, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, bindparam, func, select
 
 from busbar import tables
-from busbar.api import paging
+from busbar.api import operations, paging
 from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View, read_events
 from busbar.api.problems import Problem
 from busbar.api.shapes import AccountShape, GridStatus, MeterShape, ReadingShape, ZoneShape
 from busbar.history import LATE, grid_supply_wei, uncleared
 
-router = APIRouter()
+router = operations.router()
 
 STATUSES: tuple[Literal["unknown"], Literal["active"], Literal["suspended"]] = ("unknown", "active", "suspended")
 
@@ -48,18 +48,19 @@ def grid_status(here: Here) -> GridStatus:
 # ------------------------------------------------------------------------------ participants
 
 
-def _participants(account: str | None = None) -> Select[Any]:
-    """Participants, or one of them, with their newest standing."""
-    p, s = tables.participants, tables.standings
-    place = s.c.block * 1_000_000 + s.c.log_index
-    newest = select(s.c.account, func.max(place).label("place")).group_by(s.c.account)
-    last = (newest if account is None else newest.where(s.c.account == account)).subquery()
-    everybody = (
-        select(p, s.c.status, s.c.zone)
-        .outerjoin(last, last.c.account == p.c.account)
-        .outerjoin(s, and_(s.c.account == p.c.account, place == last.c.place))
-    )
-    return everybody if account is None else everybody.where(p.c.account == account)
+@functools.cache
+def _participants() -> Select[Any]:
+    """Participants with their newest standing."""
+    p, s, older = tables.participants, tables.standings, tables.standings.alias()
+    # Looked up for those of a page alone: to find everybody's newest takes as long as there are participants.
+    newest = select(func.max(_place(older))).where(older.c.account == p.c.account).correlate(p).scalar_subquery()
+    its_own = and_(s.c.account == p.c.account, _place(s) == newest)
+    return select(p, s.c.status, s.c.zone).select_from(p.outerjoin(s, its_own))
+
+
+def _place(table: FromClause) -> ColumnElement[int]:
+    """Where an event stands, as one number."""
+    return table.c.block * 1_000_000 + table.c.log_index
 
 
 def participant_shape(row: Mapping[str, Any]) -> AccountShape:
@@ -79,7 +80,11 @@ def participant_of(here: View, account: str) -> AccountShape:
     Raises:
         Problem: There is none.
     """
-    row = here.connection.execute(_participants(account)).mappings().one_or_none()
+    row = (
+        here.connection.execute(_participants().where(tables.participants.c.account == account))
+        .mappings()
+        .one_or_none()
+    )
     if row is None:
         raise Problem(404, "No such participant", f"{account} is no participant")
     return participant_shape(dict(row))
@@ -150,6 +155,9 @@ def _meter(here: View, row: Mapping[str, Any]) -> MeterShape:
     )
 
 
+_METERS, _READINGS = select(tables.meters), select(tables.readings)
+
+
 @router.get("/meters", tags=["grid"])
 @read_events
 def meters(
@@ -157,9 +165,9 @@ def meters(
 ) -> paging.Page[MeterShape]:
     """Meters in order of assignment, with their newest registers."""
     m = tables.meters
-    query = select(m) if account is None else select(m).where(m.c.account == account)
     keys = [m.c.block, m.c.log_index]
-    rows, following = paging.read(here.connection, query, keys, cursor, limit, descending=False)
+    equal = {m.c.account: account}
+    rows, following = paging.read(here.connection, _METERS, keys, cursor, limit, equal=equal, descending=False)
     return paging.Page(items=[_meter(here, row) for row in rows], next_cursor=following, block=here.head.number)
 
 
@@ -180,8 +188,7 @@ def readings(here: Here, meter_id: MeterInPath, limit: Limit = 50, cursor: Curso
     """A meter's registers as they were accepted, newest first; late ones of a replaced device count nothing."""
     r = tables.readings
     keys = [r.c.block, r.c.log_index]
-    query = select(r).where(r.c.meter_id == meter_id)
-    rows, following = paging.read(here.connection, query, keys, cursor, limit)
+    rows, following = paging.read(here.connection, _READINGS, keys, cursor, limit, equal={r.c.meter_id: meter_id})
     names = ReadingShape.model_fields
     items = [ReadingShape(**{name: row[name] for name in names}) for row in rows]
     return paging.Page(items=items, next_cursor=following, block=here.head.number)

@@ -4,15 +4,16 @@ from typing import Annotated
 from urllib.parse import quote
 
 import httpx
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 from fastapi import Path as InPath
 
+from busbar.api import operations
 from busbar.api.context import Configured
 from busbar.api.handed import RETRY, handed_on
 from busbar.api.messages import SignedReadingMessage, TakenReading
 from busbar.api.problems import Problem
 
-router = APIRouter(prefix="/readings", tags=["readings"])
+router = operations.router("/readings", "readings")
 
 
 async def gateway_of(settings: Configured) -> httpx.AsyncClient:

@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 from sqlalchemy import select
 
 from busbar import panel, tables
-from busbar.api import paging
+from busbar.api import operations, paging
 from busbar.api.context import Cursor, HashInPath, Here, Limit, View, read
 from busbar.api.problems import Problem
 from busbar.api.shapes import OracleRequest, Shape
 from busbar.wide import Wide
 
-router = APIRouter(prefix="/oracle", tags=["oracle"])
+router = operations.router("/oracle", "oracle")
 
 
 class AnswerShape(Shape):

@@ -1,12 +1,14 @@
 """Pages by cursor: a page begins where the one before ended, whatever came in meanwhile."""
 
 import base64
+import functools
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Column, Connection, Select, tuple_
+from sqlalchemy import Column, Connection, Integer, Select, bindparam, tuple_
 
 from busbar.api.problems import Problem
 
@@ -28,31 +30,47 @@ def read(
     cursor: str | None,
     limit: int,
     *,
+    equal: Mapping[Column[Any], Any] = MappingProxyType({}),
     descending: bool = True,
 ) -> tuple[list[Mapping[str, Any]], str | None]:
     """One page of a query's rows, and the cursor of the next.
 
     Args:
         connection: Where to read.
-        query: What to read, without an order.
+        query: What to read, without an order; the same object for the same question, for what it is written as is kept.
         keys: Columns that give every row its place; they must be among the query's.
         cursor: End of the page before.
         limit: Most rows.
+        equal: Columns, and what they have to be; any if None.
         descending: Newest first.
 
     Raises:
         Problem: The cursor is none of this list.
     """
-    if cursor is not None:
-        place = _decode(cursor, keys)
-        query = query.where(tuple_(*keys) < place if descending else tuple_(*keys) > place)
-    order = [key.desc() if descending else key.asc() for key in keys]
-    result = connection.execute(query.order_by(*order).limit(limit + 1))
+    given = {column: value for column, value in equal.items() if value is not None}
+    place = () if cursor is None else _decode(cursor, keys)
+    page = _page(query, tuple(keys), tuple(given), descending, bool(place))
+    values = {f"is_{column.name}": value for column, value in given.items()}
+    values |= {f"after_{number}": part for number, part in enumerate(place)}
+    result = connection.execute(page, values | {"most": limit + 1})
     names = tuple(result.keys())
-    found = [dict(zip(names, row, strict=True)) for row in result]
+    found = [dict(zip(names, row, strict=True)) for row in result.all()]
     rows = found[:limit]
     following = _encode([rows[-1][key.name] for key in keys]) if len(found) > limit else None
     return list(rows), following
+
+
+@functools.lru_cache(256)
+def _page(
+    query: Select[Any], keys: tuple[Column[Any], ...], equal: tuple[Column[Any], ...], descending: bool, goes_on: bool
+) -> Select[Any]:
+    """Made once: to make a query costs more than to run it."""
+    query = query.where(*(column == bindparam(f"is_{column.name}") for column in equal))
+    if goes_on:
+        place = tuple_(*(bindparam(f"after_{number}", type_=key.type) for number, key in enumerate(keys)))
+        query = query.where(tuple_(*keys) < place if descending else tuple_(*keys) > place)
+    order = [key.desc() if descending else key.asc() for key in keys]
+    return query.order_by(*order).limit(bindparam("most", type_=Integer))
 
 
 def _encode(place: Sequence[int | str]) -> str:

@@ -60,14 +60,6 @@ class Problem(Exception):
         super().__init__(detail)
 
 
-class NotModified(Exception):
-    """The caller has the answer already."""
-
-    def __init__(self, etag: str) -> None:
-        self.etag = etag
-        super().__init__(etag)
-
-
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}}
     for status, text in (("4XX", "The request cannot be answered"), ("503", "Index or node are not available"))
@@ -97,10 +89,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def _problem(request: Request, problem: Problem) -> Response:
         return answer(request, problem.status, problem.title, problem.detail, problem.headers, **problem.more)
-
-    @app.exception_handler(NotModified)
-    async def _not_modified(_: Request, known: NotModified) -> Response:
-        return Response(status_code=304, headers={"ETag": known.etag})
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, problem: HTTPException) -> Response:

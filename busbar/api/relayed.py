@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import httpx
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel
 
+from busbar.api import operations
 from busbar.api.context import Configured
 from busbar.api.gathered import Gathered
 from busbar.api.handed import RETRY, handed_on
@@ -23,7 +24,7 @@ from busbar.api.messages import (
 )
 from busbar.api.problems import Problem
 
-router = APIRouter(prefix="/energy", tags=["energy"])
+router = operations.router("/energy", "energy")
 
 
 async def relay_of(settings: Configured) -> httpx.AsyncClient:

@@ -12,19 +12,20 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from busbar import tables
+from busbar.api import operations
 from busbar.api.context import AddressInPath, Configured, OneZone, Settings, View
 from busbar.api.energy import book_of, newest_epoch, order_shape, orders_query
 from busbar.api.problems import Problem
 from busbar.api.shapes import AGE_DESCRIPTION
 from busbar.history import Head, head_of
 
-router = APIRouter(prefix="/streams", tags=["streams"])
+router = operations.router("/streams", "streams")
 
 PAUSE_S = 0.5
 """Between looks at the index."""

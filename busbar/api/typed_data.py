@@ -3,9 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter
-
 from busbar import permits
+from busbar.api import operations
 from busbar.api.accounts import ASSETS, TOKENS
 from busbar.api.context import Node
 from busbar.api.messages import (
@@ -25,7 +24,7 @@ from busbar.errands import token_domain
 from busbar.orders import Order, OrderId, Side
 from busbar.signing import Bundle, CancelOrder, CancelUpTo, Message, Withdraw, digest, typed_data
 
-router = APIRouter(prefix="/typed-data", tags=["signing"])
+router = operations.router("/typed-data", "signing")
 
 DEADLINE_S = 3_600
 """How long a withdrawal may be used unless told otherwise."""

@@ -1,18 +1,36 @@
 """Settings: the file, over it the environment, checked as a whole and told in one table."""
 
+import os
+
 import pytest
 
 from busbar.settings import Settings, SettingsError, table
 from busbar.tools import project_root
 
+OWN = os.environ.get("BUSBAR_CONFIG")
+"""The file that tests go by."""
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """Nothing is set but what a test sets."""
+    monkeypatch.delenv("BUSBAR_CONFIG")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_load__in_the_tests__is_the_defaults_whatever_the_checkout_says(tmp_path, monkeypatch):
+    (tmp_path / "busbar.toml").write_text("pause_s = 7\n", encoding="utf-8")
+    assert Settings.load().pause_s == 7
+    monkeypatch.setenv("BUSBAR_CONFIG", OWN)
+    assert Settings.load().pause_s == Settings.model_fields["pause_s"].default
+
 
 @pytest.fixture
-def written(tmp_path, monkeypatch):
+def written(tmp_path):
     """Writes busbar.toml and loads it."""
 
     def load(text):
         (tmp_path / "busbar.toml").write_text(text, encoding="utf-8")
-        monkeypatch.chdir(tmp_path)
         return Settings.load()
 
     return load
@@ -25,8 +43,7 @@ def refusal(written, text):
     return str(caught.value)
 
 
-def test_load__no_file__is_the_defaults(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_load__no_file__is_the_defaults():
     settings = Settings.load()
     assert (settings.network, settings.keeper.account, settings.keeper.zones) == ("devnet", "dev:5", [1])
 

@@ -192,6 +192,9 @@ def test_get__what_is_known_already__is_304(street):
         ("accounts/0x0000000000000000000000000000000000000001", 404),
         ("accounts/0x0000000000000000000000000000000000000001/balance", 404),
         ("accounts/0x12/balance", 422),
+        ("energy/orders?acount=0x70997970C51812dc3A010C7d01b50e0d17dc79C8", 422),
+        ("energy/orders?account=0x70997970c51812dc3A010C7d01b50e0d17dc79C8", 422),
+        ("accounts/0x70997970c51812dc3A010C7d01b50e0d17dc79C8/balance", 422),
         ("transactions/0x" + 64 * "0", 404),
     ],
 )
@@ -204,6 +207,18 @@ def test_get__what_cannot_be_answered__is_a_problem_document(street, path, statu
         f"urn:busbar:request:{answer.headers['x-request-id']}",
     )
     assert problem["detail"]
+
+
+def test_get__a_parameter_it_does_not_know__is_named(street):
+    (fault,) = street.get("energy/orders", params={"acount": "0x12", "limit": 5}).json()["errors"]
+    assert fault["location"] == "query.acount"
+
+
+@pytest.mark.parametrize("name", ["lower", "upper"])
+def test_get__address_without_checksum__is_the_one_with_it(street, name):
+    account = street.get("participants").json()["items"][0]["account"]
+    plain = "0x" + getattr(account[2:], name)()
+    assert street.get(f"accounts/{plain}/balance").json()["account"] == account
 
 
 def test_any__wrong_method_and_body__are_problem_documents(street):
@@ -250,6 +265,7 @@ def test_any__nothing_indexed__is_503(tmp_path):
 def test_status__the_node_is_gone__says_so(live, monkeypatch):
     market, url, _ = live
     monkeypatch.setattr("busbar.api.context.BESIDE_S", 0)
+    monkeypatch.setattr("busbar.api.answers.PASSES_S", -1)
     assert httpx.get(url + "/api/v1/status").json()["behind_blocks"] == 0
     monkeypatch.setattr(market.chain.node, "url", "http://127.0.0.1:1")
     assert httpx.get(url + "/api/v1/status").json()["node_block"] is None
@@ -613,6 +629,21 @@ def test_person__the_same_request_to_tell_again__is_409(live, client_of, erased)
     assert (answer.status_code, answer.json()["title"]) == (409, "Used already")
     with pytest.raises(ApiError, match="nothing is known") if erased else contextlib.nullcontext():
         client_of(consumer).person(consumer.address)
+
+
+def test_person__the_same_request_to_erase_again__takes_away_nothing_that_was_told_since(live, client_of):
+    _, url, _ = live
+    consumer = live[0].actors.consumer
+    client = client_of(consumer)
+    path = f"/api/v1/accounts/{consumer.address}/person"
+    headers = {"Authorization": authorization(consumer, "DELETE", path)}
+    client.tell(consumer.address, **SOMEBODY)
+    # Again is harmless as long as nothing is known: after a 503 it is what clears the files.
+    assert [httpx.delete(url + path, headers=headers).status_code for _ in range(2)] == [204, 204]
+    client.tell(consumer.address, **SOMEBODY)
+    answer = httpx.delete(url + path, headers=headers)
+    assert (answer.status_code, answer.json()["title"]) == (409, "Used already")
+    assert client.person(consumer.address).name == SOMEBODY["name"]
 
 
 def test_person__of_an_account_that_is_not_registered__is_404(live, client_of):

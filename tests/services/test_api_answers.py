@@ -59,6 +59,51 @@ def test_get__etag_of_an_answer_in_memory__is_304(live):
     assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
 
 
+def test_get__etag_of_an_answer_not_in_memory__is_304(live):
+    market, http, asked = live
+    etag = http.get("energy/book").headers["etag"]
+    path = f"accounts/{market.actors.consumer.address}/balance"
+    answer = http.get(path, headers={"If-None-Match": etag})
+    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
+    asked.clear()
+    assert http.get(path).json()["account"] == market.actors.consumer.address
+    assert len(asked) == 1
+
+
+def test_get__etag_of_the_block_for_what_is_not_there__is_404(live):
+    market, http, _ = live
+    known = {"If-None-Match": http.get("energy/book").headers["etag"]}
+    stranger = market.actors.outsider.address
+    paths = (f"accounts/{stranger}", f"accounts/{stranger}/balance", "energy/orders/1", "blocks/99999")
+    answers = [http.get(path, headers=known) for path in paths]
+    assert [answer.status_code for answer in answers] == [404] * 4
+
+
+def test_status__the_same_again__is_answered_from_memory_without_an_etag(live):
+    _, http, asked = live
+    first = http.get("status")
+    asked.clear()
+    again = http.get("status", headers={"If-None-Match": http.get("energy/book").headers["etag"]})
+    assert (again.status_code, again.content, "etag" in again.headers) == (200, first.content, False)
+    assert not any("market" in query for query in asked)
+
+
+def test_status__after_the_next_block__tells_of_it(live):
+    market, http, _ = live
+    before = http.get("status").json()["block"]
+    market.chain.after_send()
+    assert http.get("status").json()["block"] == before + 1
+
+
+def test_status__kept_for_its_time__is_made_again(live, monkeypatch):
+    _, http, asked = live
+    monkeypatch.setattr(answers, "PASSES_S", -1)
+    http.get("status")
+    asked.clear()
+    http.get("status")
+    assert any("market" in query for query in asked)
+
+
 def test_get__other_query__is_another_answer(live):
     _, http, _ = live
     assert [http.get("energy/book", params={"zone": zone}).json()["zone"] for zone in (1, 2, 1)] == [1, 2, 1]
@@ -167,7 +212,7 @@ def test_get__block_without_events__is_the_kept_answer_as_a_fresh_server_gives_i
     assert after.headers["etag"] != before.headers["etag"]
     assert int(after.headers["content-length"]) == len(after.content)
     # Asked for with another address that means the same, it is made anew.
-    assert after.content == http.get(path, params={"unknown": "1"}).content
+    assert after.content == http.get(path + "?&").content
     assert len(asked) > 2
 
 

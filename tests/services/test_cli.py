@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -399,6 +400,31 @@ def test_enrol__data_begin_meanwhile__says_to_enrol_again_and_that_works(monkeyp
     assert status == 0
     assert lines[0].startswith("5 participants enrolled with 0 transactions")
     assert Enrolment.load(file).chain_start > chain.head().timestamp
+
+
+def test_enrol__days_before_what_the_chain_has__are_refused_and_nothing_is_sent(
+    monkeypatch, capsys, automine, tmp_path
+):
+    chain, market = automine
+    where = ("--community", write_community(tmp_path / "many.csv", House("SHOP", (700, 800)), days=2), *market(900))
+    assert in_process(monkeypatch, capsys, "enrol", *where, "--out", tmp_path / "1", "--day", "2026-03-15")[0] == 0
+    before = chain.head()
+    said = refused(monkeypatch, capsys, "enrol", *where, "--out", tmp_path / "2", "--day", "2026-03-14")
+    assert re.fullmatch(
+        r"SHOP has an import register of \d+ Wh on the chain, and the data of these days begin .*", said
+    )
+    assert chain.head() == before
+    assert not (tmp_path / "2").exists()
+
+
+def test_enrol__another_day_than_the_file_that_stands__is_refused(monkeypatch, capsys, automine, tmp_path):
+    _, market = automine
+    where = ("--community", write_community(tmp_path / "many.csv", House("SHOP", (700, 800)), days=2), *market(900))
+    assert in_process(monkeypatch, capsys, "enrol", *where, "--out", tmp_path, "--day", "2026-03-15")[0] == 0
+    said = refused(monkeypatch, capsys, "enrol", *where, "--out", tmp_path, "--day", "2026-03-14")
+    file = tmp_path / "enrolment.json"
+    assert said == f"{file} is for other days: remove it, or name no day to go on with it"
+    assert in_process(monkeypatch, capsys, "enrol", *where, "--out", tmp_path)[1][0].endswith("going on with it")
 
 
 def test_enrol__no_complete_day__says_so_and_sends_nothing(monkeypatch, capsys, automine, tmp_path):

@@ -9,6 +9,7 @@ from busbar import cli
 from busbar.chain import Call
 from busbar.devnet import dev_signer, free_port
 from busbar.outbox import Item, Outbox, State
+from tests.market import bid
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,7 @@ def logs_put_back():
 def typed(monkeypatch, capsys, tmp_path):
     """Runs a command in an empty folder: (exit status, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BUSBAR_CONFIG")
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["busbar", *map(str, arguments)])
@@ -121,6 +123,28 @@ def test_wallet__sign_and_verify__agree(typed):
     assert typed("wallet", "verify", address, "mine", signature)[:2] == (0, f"signed by {address}\n")
     status, _, err = typed("wallet", "verify", dev_signer(4).address, "mine", signature)
     assert (status, err) == (1, f"busbar: signed by {address}, not by {dev_signer(4).address}\n")
+
+
+def test_keeper__once_and_refused__says_why_in_one_line_and_fails(typed, place, market, actors):
+    market.enter(actors.consumer, bid(310, 500))
+    market.next_epoch()
+    status, _, err = typed("keeper", "--once", "--quiet", "--account", "dev:33", *place)
+    assert status == 1
+    refusal = "busbar: 1 of 1 refused, the first: Trading.matchOrders: AccessManagedUnauthorized: "
+    assert err.splitlines()[-1].startswith(refusal)
+
+
+def test_verify__no_index__says_how_to_make_one_and_makes_none(typed, place, tmp_path):
+    file = tmp_path / "index.db"
+    status, _, err = typed("verify", "--database", f"sqlite:///{file}", *place)
+    assert (status, err) == (1, f"busbar: {file} is missing: run `busbar index` first\n")
+    assert not file.exists()
+
+
+def test_statement__no_index__says_how_to_make_one_and_makes_none(typed, actors, tmp_path):
+    status, _, err = typed("statement", actors.consumer.address, "2026-03", tmp_path / "bill.json")
+    assert (status, err) == (1, "busbar: out/history.db is missing: run `busbar index` first\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keeper__setting_that_does_not_exist__is_named_in_one_line(typed, tmp_path):

@@ -1,7 +1,10 @@
 """Whoever connects and says nothing, or not all of it: the door closes after a while, and on nobody else."""
 
 import asyncio
+import contextlib
+import json
 import socket
+import time
 
 import httpx
 import pytest
@@ -51,6 +54,35 @@ WHOLE = b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n0"
 @pytest.mark.parametrize("sent", [b"", b"GET /wait HTTP/1.1\r\nHost: x\r\nX: "], ids=["nothing", "half a header"])
 def test_serve__headers_do_not_come__closes(port, before, sent):
     assert heard(port, before + sent)[:15] == (b"HTTP/1.1 200 OK" if before else b"")
+
+
+def asked(port, source, opened):
+    """What a connection from an address is answered first; it stays open, and others with it."""
+    connection = socket.create_connection(("127.0.0.1", port), PATIENCE_S, (source, 0))
+    opened.callback(connection.close)
+    connection.sendall(WHOLE)
+    return connection.recv(4096)
+
+
+def test_serve__more_connections_than_an_address_may_have__are_429_until_one_ends(port, monkeypatch):
+    monkeypatch.setattr(door, "MOST_OF_ADDRESS", 2)
+    monkeypatch.setattr(door, "HEADERS_S", PATIENCE_S)
+    with contextlib.ExitStack() as opened:
+        first = [asked(port, "127.0.0.2", opened)[:12] for _ in range(2)]
+        refusal = asked(port, "127.0.0.2", opened)
+        head, _, body = refusal.partition(b"\r\n\r\n")
+        assert (first, head[:12]) == ([b"HTTP/1.1 200"] * 2, b"HTTP/1.1 429")
+        assert b"application/problem+json" in head
+        assert json.loads(body)["title"] == "Too many connections"
+        others = [asked(port, source, opened)[:12] for source in ("127.0.0.3", "127.0.0.1", "127.0.0.1", "127.0.0.1")]
+        assert others == [b"HTTP/1.1 200"] * 4
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.ExitStack() as opened:
+            if asked(port, "127.0.0.2", opened)[:12] == b"HTTP/1.1 200":
+                return
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_serve__an_answer_takes_long__is_given(port):

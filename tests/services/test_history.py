@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, update
 
-from busbar import tables
+from busbar import people, tables
 from busbar.chain import Call
 from busbar.devnet import dev_meter_key
 from busbar.history import (
@@ -529,3 +529,22 @@ def test_holding__of_nobody__is_nothing(sqlite, market):
     with sqlite.connect() as connection:
         held = holdings(connection, head_of(connection), [market.actors.outsider.address])
     assert held == {}
+
+
+def test_clear__somebody_reads_in_postgresql__gives_up_after_a_while_and_clears_later(fresh_postgres, monkeypatch):
+    monkeypatch.setattr(people, "PATIENCE_S", 0.2)
+    engine = open_database(fresh_postgres)
+    who = people.Person("0x" + 40 * "1", "Somchai", None, None)
+    with engine.begin() as connection:
+        people.remember(connection, who)
+    with engine.connect() as reader:
+        assert people.look_up(reader, who.account) == who
+        with engine.begin() as connection:
+            people.forget(connection, who.account)
+        with pytest.raises(people.StillReadError, match="erase again"):
+            people.clear(engine)
+        # Whoever asks after it waits for nobody.
+        with engine.connect() as connection:
+            assert people.look_up(connection, who.account) is None
+    people.clear(engine)
+    engine.dispose()

@@ -140,8 +140,9 @@ def test_statement__in_every_format__is_written_and_audited(market, command, tmp
         assert file.stat().st_size > 0
     made = Statement.model_validate_json((tmp_path / "march.json").read_text("utf-8"))
     assert made.bought_uwh == 700 * 10**6
+    both = ("--statement", tmp_path / "march.csv", "--statement", tmp_path / "march.json")
+    assert command("audit", tmp_path / "archive.jsonl", *both, chain=False)[0] == 0
     words = ("audit", tmp_path / "archive.jsonl", "--statement", tmp_path / "march.json")
-    assert command(*words, chain=False)[0] == 0
     wrong = made.model_copy(update={"total_uthb": made.total_uthb - 1})
     (tmp_path / "march.json").write_text(wrong.model_dump_json(), "utf-8")
     status, _, err = command(*words, chain=False)
@@ -378,6 +379,20 @@ def test_audit__of_what_is_no_statement__says_so(market, command, tmp_path, text
     words = ("audit", tmp_path / "archive.jsonl", "--statement", tmp_path / "bill.json")
     status, _, err = command(*words, chain=False)
     assert (status, "bill.json is no statement as `busbar statement` writes it" in err, err.count("\n")) == (1, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("bill.csv", "bill.csv is no statement as `busbar statement` writes it as CSV: no record says its account"),
+        ("bill.pdf", "bill.pdf is a print, which is not audited: audit the statement as JSON or CSV"),
+    ],
+)
+def test_audit__of_a_file_it_cannot_audit__says_so(market, command, tmp_path, name, said):
+    command("export", tmp_path / "archive.jsonl")
+    (tmp_path / name).write_text("record,item\ntotal,\n", "utf-8")
+    status, _, err = command("audit", tmp_path / "archive.jsonl", "--statement", tmp_path / name, chain=False)
+    assert (status, err) == (1, f"busbar: {tmp_path}/{said}\n")
 
 
 @pytest.mark.parametrize("month", ["2025-12", "2026-05"])

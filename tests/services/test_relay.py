@@ -1,6 +1,7 @@
 """The relay as the process an operator runs, fed over HTTP: enters, skips, expires, refuses, survives."""
 
 import signal
+import socket
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from busbar.chain import Call, Chain, Policy
 from busbar.devnet import dev_signer
 from busbar.outbox import Outbox, State
 from busbar.relay import FARTHEST_EPOCHS, Intake, NotEnterableError, Relay
+from busbar.relay_api import MOST_BYTES
 from busbar.signing import EnteredBundle, SignedBundle
 from tests import processes
 from tests.market import bid
@@ -57,6 +59,13 @@ def running(*arguments, **settings):
 def relay(market, tmp_path):
     with running(market, tmp_path) as relay:
         yield relay
+
+
+def test_post__a_body_above_the_bound__is_413_unread(relay):
+    url = relay.client.base_url
+    with socket.create_connection((url.host, url.port), PATIENCE_S) as connection:
+        connection.sendall(f"POST /bundles HTTP/1.1\r\nHost: x\r\nContent-Length: {MOST_BYTES + 1}\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
 def entries(market, participant):

@@ -26,6 +26,12 @@ Supervisor({"stays": [sys.executable, "-c", sys.argv[1]]}, restart_s=0.1, restar
 """
 
 
+@pytest.fixture(autouse=True)
+def settings_of_the_folder(monkeypatch):
+    """What is started goes by the file in its folder."""
+    monkeypatch.delenv("BUSBAR_CONFIG")
+
+
 def until(condition):
     deadline = time.monotonic() + PATIENCE_S
     while not condition():

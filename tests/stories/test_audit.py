@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from busbar import audit, tools
+from busbar import audit, errors, tools
 from busbar.archive import Archive, ArchiveError, collect
 from busbar.chain import Call
 from busbar.history import History, open_database
 from busbar.readings import meter_id_bytes
-from busbar.statements import Month, Statement, Tariffs, make
+from busbar.statements import Month, Statement, Tariffs, make, to_csv
 from tests.market import ENERGY, ask, bid
 from tests.relayed import READINGS, trade_by_signature
 
@@ -272,6 +272,56 @@ def test_bills__provisional_and_the_market_went_on__is_compared_at_its_own_block
     wrong = made.model_copy(update={"baseline_uthb": made.baseline_uthb + 1})
     assert [f.what for f in reckoned(archive, ledger, wrong)] == [
         "statement 2026-03: cost without the market in micro-THB"
+    ]
+
+
+def test_bills__as_csv__are_what_the_books_say(archive, ledger, statements):
+    sheets = [audit.Sheet.parse(to_csv(statement)) for statement in statements]
+    assert list(audit.bills(archive, ledger, sheets, TARIFFS.path, TARIFFS.plan)) == []
+
+
+READ = {"json": Statement.model_validate_json, "csv": audit.Sheet.parse}
+WRITTEN = {"json": lambda statement: statement.model_dump_json(indent=1), "csv": to_csv}
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_bills__any_character_altered__is_found_unless_it_means_nothing(archive, ledger, statements, kind):
+    statement = next(one for one in statements if one.trades and one.readings and one.movements)
+    text, read, draw = WRITTEN[kind](statement), READ[kind], random.Random(7)
+    unaltered, altered = read(text), 0
+    for place in draw.sample(range(len(text)), 60):
+        try:
+            copy = read(changed(text, place))
+            if copy != unaltered:
+                assert reckoned(archive, ledger, copy), (place, text[place - 20 : place + 20])
+        except (errors.BusbarError, ValueError):
+            pass
+        else:
+            altered += copy != unaltered
+    assert altered > 20
+
+
+@pytest.mark.parametrize("field", ["item", "source", "last_day", "transactions"])
+def test_bills__a_lines_words_altered__are_named(archive, ledger, statements, field):
+    statement = next(one for one in statements if one.lines[0].transactions)
+    first, *others = statement.lines
+    wrong = {"item": "Rent", "source": "", "last_day": first.first_day, "transactions": []}
+    copy = statement.model_copy(update={"lines": [first.model_copy(update={field: wrong[field]}), *others]})
+    assert [found.what for found in reckoned(archive, ledger, copy)] == ["statement 2026-03: lines 1"]
+
+
+def test_bills__an_assumption_left_out__is_named(archive, ledger, statements):
+    copy = statements[0].model_copy(update={"assumptions": statements[0].assumptions[:-1]})
+    what = f"statement 2026-03: assumptions {len(statements[0].assumptions)}"
+    assert [found.what for found in reckoned(archive, ledger, copy)] == [what]
+
+
+def test_bills__a_figure_of_the_csv_altered__names_its_line(archive, ledger, statements):
+    text = to_csv(statements[0])
+    number, line = next((n, line) for n, line in enumerate(text.split("\n"), start=1) if line.startswith("total,"))
+    sheet = audit.Sheet.parse(text.replace(line, line.replace(str(statements[0].total_uthb), "1")))
+    assert [found.what for found in reckoned(archive, ledger, sheet)] == [
+        f"statement 2026-03: line {number} of the file"
     ]
 
 

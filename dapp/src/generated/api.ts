@@ -378,7 +378,8 @@ export interface paths {
          * Forget
          * @description Erases what is known of somebody. Signed by the account itself or by a distributor; harmless when repeated.
          *
-         *     503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again.
+         *     503 while somebody reads the database: nothing is known any more, but its files are cleared by asking again. 409 if
+         *     something was told since this very request was carried out: it takes away once.
          */
         delete: operations["delete_accounts_account_person"];
         options?: never;
@@ -3030,7 +3031,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3120,7 +3121,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description epoch << 168 | index << 160 | account, in decimal */
@@ -3175,7 +3176,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3230,7 +3231,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3281,7 +3282,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 n: number;
@@ -3340,7 +3341,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3393,7 +3394,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3529,7 +3530,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3619,7 +3620,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -3670,7 +3671,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -3726,7 +3727,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -3782,7 +3783,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -4093,7 +4094,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -4141,7 +4142,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 block_hash: string;
@@ -4191,7 +4192,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 height: number;
@@ -4244,7 +4245,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 height: number;
@@ -4933,7 +4934,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -4986,7 +4987,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5034,7 +5035,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description An account */
@@ -5092,7 +5093,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5140,7 +5141,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description A meter's id */
@@ -5196,7 +5197,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 /** @description A meter's id */
@@ -5251,7 +5252,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5302,7 +5303,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5353,7 +5354,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5407,7 +5408,7 @@ export interface operations {
             };
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5455,7 +5456,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path: {
                 request_id: string;
@@ -5505,7 +5506,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description ETag of an earlier answer */
-                "if-none-match"?: string | null;
+                "if-none-match"?: string;
             };
             path?: never;
             cookie?: never;

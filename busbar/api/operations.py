@@ -1,0 +1,56 @@
+"""How an operation is reached: it takes the query's parameters that it knows and no others."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Query
+from fastapi.routing import APIRoute
+
+IF_NONE_MATCH = {
+    "name": "if-none-match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "ETag of an earlier answer",
+}
+"""What every tagged read heeds (`busbar.api.answers`), as OpenAPI has it."""
+
+
+class Operation(APIRoute):
+    """An operation of the API.
+
+    A misspelt filter would otherwise be as good as none, and the answer about something else than was asked for.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        if getattr(endpoint, "tagged", False):
+            options["openapi_extra"] = {"parameters": [IF_NONE_MATCH]}
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request."""
+        handle = super().get_route_handler()
+        known = {field.alias for field in get_flat_params(self.dependant) if isinstance(field.field_info, Query)}
+
+        async def handled(request: Request) -> Response:
+            if request.scope["query_string"]:
+                unknown = [name for name in request.query_params if name not in known]
+                if unknown:
+                    kind = {"type": "extra_forbidden", "msg": "this operation has no such parameter", "input": None}
+                    raise RequestValidationError([{**kind, "loc": ("query", name)} for name in unknown])
+            return await handle(request)
+
+        return handled
+
+
+def router(prefix: str = "", *tags: str) -> APIRouter:
+    """Operations below a path.
+
+    Args:
+        prefix: Path below the API's own.
+        tags: What the document lists them under.
+    """
+    return APIRouter(prefix=prefix, tags=list(tags), route_class=Operation)
