@@ -11,6 +11,7 @@ import { App } from "./App";
 import { apiAt } from "./api";
 import { readerOf, walletsOf } from "./chain";
 import { type Deployment, loadDeployment } from "./deployment";
+import { Underway } from "./flows/underway";
 import { en, firstLanguage, LanguageContext } from "./i18n";
 import { type Market, MarketContext, Newsroom } from "./market";
 import { theme } from "./theme";
@@ -26,6 +27,7 @@ function marketOf(deployment: Deployment): Market {
     reader,
     wallets: walletsOf(deployment),
     newsroom: new Newsroom(deployment, reader),
+    underway: new Underway(deployment, localStorage),
   };
 }
 
@@ -50,6 +52,7 @@ loadDeployment().then(
   (deployment) => {
     const market = marketOf(deployment);
     market.newsroom.start();
+    window.addEventListener("storage", ({ key }) => market.underway.reread(key));
     const queries = new QueryClient({ defaultOptions: { queries: { retry: 1, refetchOnWindowFocus: false } } });
     root.render(
       <StrictMode>
