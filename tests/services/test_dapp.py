@@ -30,6 +30,9 @@ TOUR_S = 600
 MOST_SCRIPT_BYTES = 300_000
 """Compressed script of the first page."""
 
+pytestmark = pytest.mark.timeout(TOUR_S + 120)
+"""The tour is a fixture of whichever test is first."""
+
 SCENARIOS = (
     "first visit",
     "keyboard alone",
