@@ -40,6 +40,8 @@ export async function pageWithWallet(
     chainId: elsewhere ? ELSEWHERE : "0x7a69",
     knows: new Set(elsewhere ? [ELSEWHERE] : ["0x7a69"]),
     declines: 0,
+    // What a person waits for before answering.
+    until: null,
     asked: [],
     added: [],
   };
@@ -51,6 +53,7 @@ export async function pageWithWallet(
       wallet.declines -= 1;
       return { error: { code: 4001, message: "User rejected the request." } };
     }
+    if (mayDecline) await wallet.until;
     switch (method) {
       case "eth_requestAccounts":
         wallet.connected = true;

@@ -103,4 +103,17 @@ await regulator.page.getByRole("button", { name: "Grant: distributor" }).click()
 await regulator.page.waitForTimeout(800);
 await save(regulator.page, "role");
 
+const lost = await pageWithWallet(browser, { url, index: GUEST, width: 1200, height: 700 });
+await lost.context.route("**/api/v1/energy/orders", (route) => route.abort(), { times: 1 });
+await go(lost.page, "market");
+await connect(lost.page);
+await lost.page.getByLabel("Energy", { exact: true }).fill("2");
+await lost.page.getByRole("button", { name: "Place order", exact: true }).click();
+await dialog(lost.page).getByRole("button", { name: "Sign in your wallet" }).click();
+await dialog(lost.page).getByText("No answer came").waitFor();
+await lost.page.reload();
+await lost.page.getByRole("button", { name: /^Ask again/ }).waitFor();
+await lost.page.waitForTimeout(2_500);
+await save(lost.page, "undecided");
+
 await browser.close();

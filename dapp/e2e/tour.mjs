@@ -44,7 +44,11 @@ async function scenario(name, options, act) {
     await act(opened);
     outcomes[name] = "ok";
   } catch (problem) {
-    outcomes[name] = `${problem.message}\nseen: ${JSON.stringify(opened.seen)}`.slice(0, 2_000);
+    outcomes[name] =
+      `${problem.message}\nseen: ${JSON.stringify(opened.seen)}\nasked: ${JSON.stringify(opened.wallet.asked)}`.slice(
+        0,
+        3_000,
+      );
     // A scenario may have closed it.
     if (!opened.page.isClosed()) await opened.page.screenshot({ path: join(folder, `failed-${name}.png`) });
   } finally {
@@ -63,7 +67,7 @@ const sign = (page, name = "Sign in your wallet") => dialog(page).getByRole("but
 async function fillTicket(page, { side = "Buy", kwh, limit }) {
   await page.getByRole("region", { name: "New order" }).getByText(side, { exact: true }).click();
   await page.getByLabel("Energy", { exact: true }).fill(kwh);
-  await page.getByLabel(side === "Buy" ? "At most" : "At least").fill(limit);
+  await page.getByLabel(side === "Buy" ? "At most" : "At least", { exact: true }).fill(limit);
 }
 
 async function order(page, wanted) {
@@ -80,6 +84,10 @@ const picture = async (page, name) => {
   await page.screenshot({ path: join(folder, `${name}.png`) });
 };
 
+/** Pixels by which a page is wider than its window. */
+const tooWide = (page) =>
+  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+
 const serious = [];
 
 /** Notes axe's serious faults of a page as it is. */
@@ -89,6 +97,16 @@ const judge = async (page, name) => {
   for (const { id, impact, nodes } of violations)
     if (["serious", "critical"].includes(impact))
       serious.push(`${name}: ${id}: ${nodes[0].html.slice(0, 160)}: ${nodes[0].failureSummary.slice(0, 300)}`);
+};
+
+/** Has the wallet wait with its answer until the function that is returned is called. */
+const hold = (wallet) => {
+  let answer;
+  wallet.until = new Promise((resolve) => (answer = resolve));
+  return () => {
+    wallet.until = null;
+    answer();
+  };
 };
 
 /** What a wallet was asked to sign or to send, in this order. */
@@ -460,12 +478,248 @@ await scenario("relay gone after the signature", {}, async ({ page, wallet }) =>
   await shown(dialog(page).getByText("With this one signature the relay brings it into your account."));
   await ask("stop-relay");
   await sign(page);
-  await shown(dialog(page).getByText("It did not take what you signed."));
+  await shown(dialog(page).getByText("Whether it took what you signed is not known."));
   // What was signed is used: the wallet is not asked for it again.
   await sign(page, "Send it myself");
   await shown(page.getByText("7.00 THB is in your account"));
   assert.deepEqual(asked(wallet), ["eth_signTypedData_v4", "eth_sendTransaction"]);
   await ask("start-relay");
+});
+
+/** Cuts the next answer to a POST: the request reaches the server, its answer no page. `before`: not even the request. */
+const cutAnswer = (context, path, { before = false } = {}) =>
+  context.route(
+    `**/api/v1/${path}`,
+    async (route) => {
+      if (!before) assert.equal((await route.fetch()).status(), 202);
+      await route.abort("connectionreset");
+    },
+    { times: 1 },
+  );
+
+const underway = (page) => page.getByTestId("underway");
+
+await scenario("answer to an order lost, page loaded again, asked again", {}, async ({ page, context, wallet }) => {
+  await ask("next-epoch");
+  await go(page, "market");
+  await connect(page);
+  await shown(page.getByText("You have no open or standing orders."));
+  await ask("freeze");
+  try {
+    await cutAnswer(context, "energy/orders");
+    await order(page, { kwh: "0.3", limit: "2.40" });
+    await shown(dialog(page).getByText("No answer came: whether the relay took it is not known."));
+    await shown(dialog(page).getByRole("button", { name: "Ask again" }));
+    await picture(page, "answer-lost");
+    await judge(page, "answer-lost");
+    await page.reload();
+    await shown(underway(page).getByText("Buy 0.300 kWh for at most 2.40 THB/kWh"));
+    await shown(underway(page).getByText("You signed this, and no answer came"));
+    // Nothing is ordered beside it.
+    await fillTicket(page, { kwh: "0.3", limit: "2.40" });
+    await shown(page.getByText("A new order waits for its end, lest you order twice."));
+    assert.ok(await page.getByRole("button", { name: "Place order" }).isDisabled());
+    await picture(page, "undecided");
+    await judge(page, "undecided");
+    await page.setViewportSize({ width: 360, height: 740 });
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.getByRole("button", { name: "ไทย" }).click();
+    await shown(underway(page).getByText("คุณลงนามแล้วแต่ไม่มีคำตอบ"));
+    await picture(page, "undecided-dark-th-360");
+    await judge(page, "undecided-dark-th-360");
+    assert.equal(await tooWide(page), 0);
+    await page.getByRole("button", { name: "EN" }).click();
+    await underway(page)
+      .getByRole("button", { name: /^Ask again/ })
+      .click();
+    await shown(underway(page).getByText("On its way by the relay."));
+  } finally {
+    await ask("thaw");
+  }
+  await shown(page.getByText("It came about"));
+  await shown(page.getByTestId("open-orders").getByText("0.300 kWh"));
+  await underway(page).waitFor({ state: "hidden" });
+  await ask("next-epoch");
+  const mine = await (await fetch(`${url}/api/v1/energy/orders?account=${wallet.account.address}&limit=50`)).json();
+  assert.equal(mine.items.filter(({ tick, quantity_wh }) => tick === 240 && quantity_wh === 300).length, 1);
+  assert.deepEqual(asked(wallet), ["eth_signTypedData_v4"]);
+});
+
+await scenario("order lost on its way, let go", {}, async ({ page, context, wallet }) => {
+  await ask("next-epoch");
+  await go(page, "market");
+  await connect(page);
+  await cutAnswer(context, "energy/orders", { before: true });
+  await order(page, { kwh: "0.3", limit: "2.41" });
+  await shown(dialog(page).getByText("No answer came: whether the relay took it is not known."));
+  await dialog(page).getByRole("button", { name: "Close" }).last().click();
+  await underway(page)
+    .getByRole("button", { name: /^Let it go/ })
+    .click();
+  await shown(dialog(page).getByText(/After this it can never count/));
+  await picture(page, "let-go");
+  await judge(page, "let-go");
+  await sign(page);
+  await shown(page.getByText("It can no longer count"));
+  await underway(page).waitFor({ state: "hidden" });
+  await shown(page.getByText("You have no open or standing orders."));
+  await fillTicket(page, { kwh: "0.3", limit: "2.41" });
+  assert.ok(await page.getByRole("button", { name: "Place order" }).isEnabled());
+  assert.deepEqual(asked(wallet), ["eth_signTypedData_v4", "eth_signTypedData_v4"]);
+});
+
+await scenario(
+  "answer to a withdrawal lost, page loaded again, sent oneself",
+  {},
+  async ({ page, context, wallet }) => {
+    await ask("give-ether");
+    await go(page, "energy");
+    await connect(page);
+    const inWallet = async () => {
+      const text = await page.getByTestId("balance").getByText("in your wallet").first().textContent();
+      return Number(/([\d,.]+) in your wallet/.exec(text)[1].replaceAll(",", ""));
+    };
+    await shown(page.getByTestId("balance"));
+    const before = await inWallet();
+    await ask("freeze");
+    try {
+      await cutAnswer(context, "errands/withdraw");
+      await press(page, "Withdraw");
+      await dialog(page).getByLabel("Amount").fill("5");
+      await dialog(page).getByRole("button", { name: "Withdraw" }).click();
+      await sign(page);
+      await shown(dialog(page).getByText("The relay did not answer"));
+      await picture(page, "withdrawal-lost");
+      await judge(page, "withdrawal-lost");
+      await page.reload();
+      await shown(underway(page).getByText("Take 5.00 THB out, to your own wallet"));
+      await press(page, "Withdraw");
+      await dialog(page).getByLabel("Amount").fill("5");
+      await shown(dialog(page).getByText("A new withdrawal waits for its end"));
+      await page.keyboard.press("Escape");
+      await underway(page)
+        .getByRole("button", { name: /^Send it myself/ })
+        .click();
+      await shown(dialog(page).getByText("The relay may bring it as well: only one of both counts."));
+      await sign(page);
+      await shown(dialog(page).getByText("This is on its way and cannot be called back."));
+    } finally {
+      await ask("thaw");
+    }
+    await shown(page.getByText("Done", { exact: true }));
+    await underway(page).waitFor({ state: "hidden" });
+    await shown(page.getByTestId("balance").getByText(`${(before + 5).toFixed(2)} in your wallet`));
+    assert.deepEqual(asked(wallet), ["eth_signTypedData_v4", "eth_sendTransaction"]);
+  },
+);
+
+await scenario("own transaction, dialog closed, page loaded again", {}, async ({ page, wallet }) => {
+  await ask("give-ether");
+  await ask("next-epoch");
+  await ask("stop-relay");
+  await go(page, "market");
+  await connect(page);
+  await page.waitForResponse(async (answer) => {
+    if (!answer.url().endsWith("/api/v1/status")) return false;
+    return (await answer.json()).relay.state === "away";
+  });
+  await ask("freeze");
+  try {
+    await fillTicket(page, { kwh: "0.2", limit: "2.42" });
+    await press(page, "Place order");
+    const answer = hold(wallet);
+    await sign(page, "Send it myself");
+    await shown(dialog(page).getByText("Closing this does not take back what your wallet is asked"));
+    answer();
+    await shown(dialog(page).getByText("This is on its way and cannot be called back."));
+    await picture(page, "own-transaction");
+    await judge(page, "own-transaction");
+    await dialog(page).getByRole("button", { name: "Close" }).last().click();
+    await shown(underway(page).getByText("A transaction on its way."));
+    assert.ok(await page.getByRole("button", { name: "Place order" }).isDisabled());
+  } finally {
+    await ask("thaw");
+  }
+  // Its dialog is gone, and its end is told all the same.
+  await shown(page.getByText("Your order is in the market"));
+  await underway(page).waitFor({ state: "hidden" });
+  await shown(page.getByTestId("open-orders").getByText("0.200 kWh"));
+  await ask("freeze");
+  try {
+    await page.getByRole("button", { name: /^Take back/ }).click();
+    await sign(page, "Send it myself");
+    await shown(dialog(page).getByText("What it has sent cannot be called back"));
+    await underway(page)
+      .getByText(/^Taking an order back \(0x/)
+      .waitFor({ state: "attached" });
+    await page.reload();
+    await shown(underway(page).getByText("A transaction on its way."));
+    await page.getByRole("button", { name: /^Take back/ }).click();
+    await sign(page, /^(Send it myself|Sign in your wallet)$/);
+    await shown(dialog(page).getByText("The same is under way already"));
+    await page.keyboard.press("Escape");
+  } finally {
+    await ask("thaw");
+  }
+  await shown(underway(page).getByText("It came about"));
+  await underway(page)
+    .getByRole("button", { name: /^Understood/ })
+    .click();
+  await underway(page).waitFor({ state: "hidden" });
+  await shown(page.getByText("You have no open or standing orders."));
+  assert.deepEqual(asked(wallet), ["eth_sendTransaction", "eth_sendTransaction"]);
+  await ask("start-relay");
+});
+
+await scenario("signature given after its epochs were over", {}, async ({ page, wallet }) => {
+  await ask("next-epoch");
+  await go(page, "market");
+  await connect(page);
+  await shown(page.getByText("You have no open or standing orders."));
+  const answer = hold(wallet);
+  await order(page, { kwh: "0.2", limit: "2.43" });
+  await shown(dialog(page).getByText("Nothing was handed over yet."));
+  for (let i = 0; i < 3; i += 1) await ask("next-epoch");
+  answer();
+  await shown(dialog(page).getByText("The order was signed for other epochs than the open one. Sign it again."));
+  const before = await dialog(page)
+    .getByText(/^Counts for epoch/)
+    .textContent();
+  await sign(page);
+  // What it would be now is told before it is signed.
+  await shown(dialog(page).getByText("The time it would have counted for is over."));
+  assert.notEqual(
+    await dialog(page)
+      .getByText(/^Counts for epoch/)
+      .textContent(),
+    before,
+  );
+  assert.equal(asked(wallet).length, 1);
+  await sign(page);
+  await shown(page.getByText("Your order is in the market"));
+  await shown(page.getByTestId("open-orders").getByText("0.200 kWh"));
+  assert.deepEqual(asked(wallet), ["eth_signTypedData_v4", "eth_signTypedData_v4"]);
+});
+
+await scenario("signature given after the dialog was closed", {}, async ({ page, wallet }) => {
+  await ask("next-epoch");
+  await go(page, "market");
+  await connect(page);
+  await shown(page.getByText("You have no open or standing orders."));
+  const handed = [];
+  page.on("request", (request) => request.method() === "POST" && handed.push(new URL(request.url()).pathname));
+  const answer = hold(wallet);
+  await order(page, { kwh: "0.2", limit: "2.44" });
+  await shown(dialog(page).getByText("Nothing was handed over yet."));
+  await dialog(page).getByRole("button", { name: "Cancel" }).click();
+  await dialog(page).waitFor({ state: "hidden" });
+  answer();
+  await ask("next-epoch");
+  await page.waitForTimeout(1_500);
+  assert.deepEqual(asked(wallet), ["eth_signTypedData_v4"]);
+  assert.ok(!handed.includes("/api/v1/energy/orders"));
+  assert.equal(await underway(page).count(), 0);
+  await shown(page.getByText("You have no open or standing orders."));
 });
 
 await scenario("without an API", {}, async ({ page, context }) => {
@@ -538,6 +792,47 @@ await scenario("distributor replaces a meter", { index: DISTRIBUTOR }, async ({ 
   await shown(page.getByTestId("meters").locator("tr", { hasText: "H05" }).getByText("12.00", { exact: true }));
 });
 
+await scenario("distributor decides on parked readings", { index: DISTRIBUTOR }, async ({ page }) => {
+  await go(page, "admin");
+  await connect(page);
+  // More than a meter can have counted since its last reading is parked.
+  for (const [meter, key] of [
+    ["H10", "a3"],
+    ["B018", "a4"],
+  ]) {
+    await page.getByRole("tab", { name: "Meters" }).click();
+    await press(page, `Replace: ${meter}`);
+    await dialog(page)
+      .getByLabel("Address of the new device's key")
+      .fill(`0x${key.padStart(40, "0")}`);
+    const last = dialog(page).getByLabel("Old device: last import register, Wh");
+    await last.fill(String(Number(await last.inputValue()) + 5_000_000));
+    await dialog(page).getByRole("button", { name: "Replace" }).click();
+    await sign(page);
+    await shown(page.getByText("The meter is replaced").last());
+    await dialog(page).waitFor({ state: "hidden" });
+  }
+  await page.getByRole("tab", { name: "Parked readings" }).click();
+  await shown(page.getByRole("row", { name: /H10/ }));
+  await picture(page, "parked");
+  await judge(page, "parked");
+  await page
+    .getByRole("row", { name: /H10/ })
+    .getByRole("button", { name: /Release/ })
+    .click();
+  await picture(page, "parked-release");
+  await sign(page);
+  await shown(page.getByText("The reading counts"));
+  await page.getByRole("row", { name: /H10/ }).waitFor({ state: "hidden" });
+  await page
+    .getByRole("row", { name: /B018/ })
+    .getByRole("button", { name: /Reject/ })
+    .click();
+  await sign(page);
+  await shown(page.getByText("The reading is refused for good"));
+  await shown(page.getByText("No reading waits for a decision."));
+});
+
 await scenario("regulator grants and revokes a role", { index: 0 }, async ({ page }) => {
   const somebody = (await pageWithWallet(browser, { url, index: NEWCOMER })).wallet.account.address;
   await go(page, "admin");
@@ -605,9 +900,7 @@ for (const dark of [false, true])
             await page.waitForTimeout(400);
             const file = `${path.replaceAll("/", "-").toLowerCase()}-${dark ? "dark" : "light"}-${language}-${width}.png`;
             await page.screenshot({ path: join(folder, file), fullPage: true });
-            const over = await page.evaluate(
-              () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-            );
+            const over = await tooWide(page);
             assert.equal(over, 0, `${path} is ${over} px too wide`);
             // Faults depend on theme and width, hardly on the language.
             if (language === "th" && width !== 360) continue;

@@ -5,6 +5,7 @@ import { Component, lazy, type ReactNode, Suspense } from "react";
 import { Link, Redirect, Route, Router, Switch } from "wouter";
 import { useHashLocation } from "wouter/use-hash-location";
 import { Icon, type IconName } from "./components/icons";
+import { UnderwayList } from "./components/Underway";
 import { WalletButton, WalletNotice } from "./components/Wallet";
 import { useStatus } from "./data";
 import { useWords } from "./i18n";
@@ -52,6 +53,7 @@ export function App() {
       <main className="page" id="content" tabIndex={-1}>
         <Notices />
         <WalletNotice quiet={here.startsWith("/admin")} />
+        <UnderwayList />
         <Mended key={here.split("/")[1]}>
           <Suspense fallback={<Skeleton height={320} aria-label={t.app.loading} />}>
             <Switch>

@@ -49,7 +49,7 @@ test.each<[unknown, string]>([
   [new Refused("OrderNotOpen"), en.errors.OrderNotOpen],
   [new Refused(null), en.failure.reverted],
   [new Expired(), en.failure.expired],
-  [new Unheard(), en.failure.unheard],
+  [new Unheard(true), en.failure.unheard],
   [new Tampered(), en.failure.tampered],
   [new NoEther(), en.failure.noEther],
   [{ code: -32603, message: "insufficient funds for gas * price + value" }, en.failure.noEther],

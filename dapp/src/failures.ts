@@ -11,10 +11,16 @@ import {
 } from "viem";
 import { ApiError } from "./api";
 import { errorsAbi } from "./generated/errors";
+import { AlreadyUnderway } from "./flows/underway";
 import type { Messages } from "./i18n/en";
 
 const DECLINED = 4001;
 const ALREADY_ASKED = -32002;
+
+/** It is over for good: the contracts refused it, or its time has passed. */
+export function isOver(problem: unknown): boolean {
+  return problem instanceof Expired || problem instanceof Refused || nameOf(problem) !== null;
+}
 
 /** Somebody said no in the wallet. */
 export function isDeclined(problem: unknown): boolean {
@@ -37,8 +43,28 @@ export class Refused extends Error {
 /** A signed message that was not brought before its time was over. */
 export class Expired extends Error {}
 
-/** The relay took a signed message on and answers no more: what became of it is not known. */
-export class Unheard extends Error {}
+/** What became of a signed message is not known: the relay took it on and answers no more, or never answered. */
+export class Unheard extends Error {
+  constructor(readonly taken: boolean) {
+    super("unheard");
+  }
+}
+
+/** The epochs that were told before a signature are over: others are told now. */
+export class Later extends Error {
+  constructor(readonly epoch: number) {
+    super("later");
+  }
+}
+
+/** What was to be let go had come about before. */
+export class CameAbout extends Error {}
+
+/** The wallet sent something else in the place of a transaction, or took it back. */
+export class Replaced extends Error {}
+
+/** The dialog was closed while the wallet asked: what it gave goes nowhere. */
+export class Closed extends Error {}
 
 /** The server handed back another message than was asked for. */
 export class Tampered extends Error {}
@@ -56,7 +82,11 @@ export function sentenceOf(problem: unknown, t: Messages): string {
   }
   if (problem instanceof Reverted || problem instanceof Refused) return t.failure.reverted;
   if (problem instanceof Expired) return t.failure.expired;
-  if (problem instanceof Unheard) return t.failure.unheard;
+  if (problem instanceof Unheard) return problem.taken ? t.failure.unheard : t.failure.lost;
+  if (problem instanceof Later) return t.failure.later;
+  if (problem instanceof CameAbout) return t.failure.cameAbout;
+  if (problem instanceof Replaced) return t.failure.replaced;
+  if (problem instanceof AlreadyUnderway) return t.failure.underway;
   if (problem instanceof Tampered) return t.failure.tampered;
   if (isWithoutEther(problem)) return t.failure.noEther;
   if (problem instanceof BaseError) {

@@ -12,6 +12,7 @@ import { apiAt } from "./api";
 import { readerOf, walletsOf } from "./chain";
 import { tellingOf } from "./data";
 import { type Deployment, loadDeployment } from "./deployment";
+import { Underway } from "./flows/underway";
 import { en, firstLanguage, LanguageContext } from "./i18n";
 import { type Market, MarketContext, Newsroom } from "./market";
 import { theme } from "./theme";
@@ -27,6 +28,7 @@ function marketOf(deployment: Deployment): Market {
     reader,
     wallets: walletsOf(deployment),
     newsroom: new Newsroom(deployment, reader),
+    underway: new Underway(deployment, localStorage),
   };
 }
 
@@ -50,6 +52,7 @@ const root = createRoot(document.getElementById("root") ?? document.body);
 loadDeployment().then(
   (deployment) => {
     const market = marketOf(deployment);
+    window.addEventListener("storage", ({ key }) => market.underway.reread(key));
     const queries = new QueryClient({ defaultOptions: { queries: { retry: 1, refetchOnWindowFocus: false } } });
     market.newsroom.start(tellingOf(queries));
     root.render(

@@ -5,6 +5,7 @@ import type { Config } from "wagmi";
 import type { Api, Shapes } from "./api";
 import type { Reader } from "./chain";
 import type { Deployment } from "./deployment";
+import type { Kept, Underway } from "./flows/underway";
 import { listen } from "./stream";
 import { midnightBefore } from "./units";
 
@@ -69,7 +70,14 @@ export class Newsroom {
   }
 }
 
-export type Market = { deployment: Deployment; api: Api | null; reader: Reader; wallets: Config; newsroom: Newsroom };
+export type Market = {
+  deployment: Deployment;
+  api: Api | null;
+  reader: Reader;
+  wallets: Config;
+  newsroom: Newsroom;
+  underway: Underway;
+};
 
 export const MarketContext = createContext<Market | null>(null);
 
@@ -90,6 +98,14 @@ export function useNews(): News | null {
 export function useEpoch(): number | null {
   const { newsroom } = useMarket();
   return useSyncExternalStore(newsroom.subscribe, () => newsroom.current()?.epoch ?? null);
+}
+
+const NOTHING: readonly Kept[] = [];
+
+/** What an account has under way, as it changes. */
+export function useUnderway(account: string | undefined): readonly Kept[] {
+  const { underway } = useMarket();
+  return useSyncExternalStore(underway.subscribe, () => (account ? underway.list(account) : NOTHING));
 }
 
 /** The time of this page in milliseconds, a few times a second. */

@@ -2,23 +2,29 @@
 
 import { Button, Group, Modal, SegmentedControl, Stack, TextInput } from "@mantine/core";
 import { useState } from "react";
+import type { Address } from "viem";
+import type { Shapes } from "../api";
 import type { Holding } from "../chain";
+import { useAccount } from "../data";
+import { keepSigned } from "../flows/fate";
 import { followErrand, handDeposit, handWithdrawal, signWithdrawal } from "../flows/errands";
-import { type Asset, deposit, type SignedPermit, signPermit, unitWei, withdraw } from "../flows/funds";
+import { type Asset, bringWithdrawal, deposit, signPermit, unitWei, withdraw } from "../flows/funds";
+import { inTheWay } from "../flows/underway";
 import { useWords } from "../i18n";
-import { useMarket } from "../market";
-import { baht, decimal, kwh, parseDecimal } from "../units";
+import { useMarket, useUnderway } from "../market";
+import { decimal, parseDecimal } from "../units";
 import { stepsOf, useRelay } from "./relayed";
 import { type Intent, Interrupted, type Step, Steps } from "./Steps";
+import { amountSays } from "./Underway";
 
 const PLACES = 6;
-const WEI_PER_WH = 10n ** 15n;
 
 export type Direction = "deposit" | "withdraw";
 
 export function Funds(props: { direction: Direction | null; close: () => void; holding: Holding }) {
   const { direction, close, holding } = props;
   const { t } = useWords();
+  const account = useAccount();
   const [intent, setIntent] = useState<Intent | null>(null);
   return (
     <>
@@ -29,8 +35,9 @@ export function Funds(props: { direction: Direction | null; close: () => void; h
         centered
         closeButtonProps={{ "aria-label": t.app.close }}
       >
-        {direction && (
+        {direction && account && (
           <Form
+            account={account}
             direction={direction}
             holding={holding}
             go={(wanted) => {
@@ -45,8 +52,8 @@ export function Funds(props: { direction: Direction | null; close: () => void; h
   );
 }
 
-function Form(props: { direction: Direction; holding: Holding; go: (intent: Intent) => void }) {
-  const { direction, holding, go } = props;
+function Form(props: { account: Address; direction: Direction; holding: Holding; go: (intent: Intent) => void }) {
+  const { account, direction, holding, go } = props;
   const { t, language } = useWords();
   const market = useMarket();
   const relay = useRelay();
@@ -56,14 +63,15 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
   const walletWei = asset === "money" ? holding.walletBahtWei : holding.walletGridWei;
   const freeWei = (asset === "money" ? holding.moneyFree : holding.energyFree) * unit;
   const mostWei = direction === "deposit" ? walletWei : freeWei;
-  const say = (wei: bigint) =>
-    asset === "money" ? `${baht(wei, language)} ${t.units.thb}` : `${kwh(wei / WEI_PER_WH, language)} kWh`;
+  const say = (wei: bigint) => amountSays(asset, wei, t, language);
   const millionths = parseDecimal(text, PLACES);
   const typedWei = millionths === null ? null : millionths * 10n ** BigInt(18 - PLACES);
   // "All" may be finer than one can type: what was put in the field stands for all of it.
   const all = decimal(mostWei - (mostWei % 10n ** 12n), 10n ** 18n, PLACES);
   const amountWei = text === all && text !== "" ? mostWei - (mostWei % unit) : typedWei;
   const fault = text === "" ? null : !amountWei ? t.funds.badAmount : amountWei > mostWei ? t.funds.tooMuch : null;
+
+  const waits = inTheWay(useUnderway(account), direction) !== undefined;
 
   const takeOut = (wei: bigint): Intent => {
     const amount = say(wei);
@@ -75,14 +83,16 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
         title,
         details: [],
         sign: () => signWithdrawal(market, asset, wei),
+        keep: (body) => keepSigned(market, account, { kind: "withdrawal", body }),
         hand: (signed) => handWithdrawal(market, signed),
         follow: (errand) => followErrand(market, errand),
-        onceOnly: false,
-        direct: () => ({
+        // What was signed is brought by the transaction, never another withdrawal beside it.
+        onceOnly: true,
+        direct: (signed) => ({
           title,
           fee: true,
           act: async () => {
-            await withdraw(market, asset, wei);
+            await (signed ? bringWithdrawal(market, signed) : withdraw(market, asset, wei));
             return undefined;
           },
         }),
@@ -92,11 +102,11 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
   const bringIn = (wei: bigint): Intent => {
     const amount = say(wei);
     const title = t.funds.permit(amount);
-    const bring = (permit: SignedPermit): Step => ({
+    const bring = (permit: Shapes["SignedDeposit"]): Step => ({
       title: t.funds.bring(amount),
       fee: true,
       act: async () => {
-        await deposit(market, asset, permit);
+        await deposit(market, permit);
         return undefined;
       },
     });
@@ -104,13 +114,13 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
       title,
       details: [t.funds.twoSteps],
       fee: true,
-      act: async (tell) => {
+      act: async (say, unlessClosed) => {
         const permit = await signPermit(market, asset, wei);
         // One step for the participant: the transaction follows at once, and can be repeated if it is declined.
-        tell(t.flow.sending);
+        unlessClosed();
         const then = bring(permit);
         try {
-          return await then.act(tell);
+          return await then.act(say, unlessClosed);
         } catch (problem) {
           throw new Interrupted(problem, [then]);
         }
@@ -123,7 +133,8 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
         title,
         details: [t.funds.oneStep],
         sign: () => signPermit(market, asset, wei),
-        hand: (permit) => handDeposit(market, asset, permit),
+        keep: (body) => keepSigned(market, account, { kind: "deposit", body }),
+        hand: (permit) => handDeposit(market, permit),
         follow: (errand) => followErrand(market, errand),
         onceOnly: true,
         direct: (permit) => (permit === null ? both : bring(permit)),
@@ -164,8 +175,13 @@ function Form(props: { direction: Direction; holding: Holding; go: (intent: Inte
           {t.funds.all}
         </Button>
       </Group>
+      {waits && (
+        <p className="quiet" role="status">
+          {direction === "deposit" ? t.underway.depositWaits : t.underway.withdrawalWaits}
+        </p>
+      )}
       <Button
-        disabled={!amountWei || fault !== null}
+        disabled={!amountWei || fault !== null || waits}
         onClick={() => amountWei && go(direction === "withdraw" ? takeOut(amountWei) : bringIn(amountWei))}
       >
         {direction === "deposit" ? t.funds.deposit : t.funds.withdraw}

@@ -12,6 +12,7 @@ import { clock, kwh, kwhOfUwh, moment, price } from "../units";
 import { Card, Loaded } from "./bits";
 import { stepsOf, useRelay } from "./relayed";
 import { type Intent, Steps } from "./Steps";
+import { orderSays } from "./Underway";
 
 export function OpenOrders() {
   const { t, language } = useWords();
@@ -24,11 +25,7 @@ export function OpenOrders() {
   const [intent, setIntent] = useState<Intent | null>(null);
   if (!account) return null;
   const { tickWei } = market.deployment;
-  const say = ({ side, quantityWh, tick }: OpenOrder) =>
-    (side === "buy" ? t.ticket.confirmBuy : t.ticket.confirmSell)(
-      kwh(quantityWh, language),
-      price(2 * tick, tickWei, language),
-    );
+  const say = (order: OpenOrder) => orderSays(order, tickWei, t, language);
   const until = (order: OpenOrder) => moment(startOf(order.untilEpoch + 1, market.deployment), language);
   const cancel = (order: OpenOrder) => {
     const title = say(order);

@@ -1,11 +1,13 @@
 /** What somebody is about to sign, in words, before the wallet is asked; and what became of it. */
 
 import { Alert, Button, Group, Modal, Stack, Text } from "@mantine/core";
-import { notifications } from "@mantine/notifications";
 import { useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useEffect, useRef, useState } from "react";
-import { isDeclined, sentenceOf } from "../failures";
+import { useAccount } from "../data";
+import { Closed, isDeclined, sentenceOf, Unheard } from "../failures";
 import { useWords } from "../i18n";
+import { useUnderway } from "../market";
+import { toast } from "./toast";
 
 export type Step = {
   /** What it does, as a sentence. */
@@ -15,8 +17,11 @@ export type Step = {
   fee: boolean;
   /** Text of the button; the wallet's signature if it is not told. */
   button?: string;
-  /** Does it. Returns the steps that still have to be taken, if they are others than those told before. */
-  act: (say: (text: string) => void) => Promise<Step[] | undefined>;
+  /**
+   * Does it. Returns the steps that still have to be taken, if they are others than those told before. What it says it
+   * does is out of one's hands; `unlessClosed` throws if the dialog was closed before that.
+   */
+  act: (say: (text: string) => void, unlessClosed: () => void) => Promise<Step[] | undefined>;
 };
 
 /** Something failed after part of it was done: what is left to take. */
@@ -52,12 +57,19 @@ export function Steps({ intent, close }: { intent: Intent | null; close: () => v
   );
 }
 
+/** `before`: what was under way when it began, so that what it sends itself can be told from that. */
+type Busy = { text: string; before: ReadonlySet<string> };
+
 function Walk({ intent, close }: { intent: Intent; close: () => void }) {
   const { t } = useWords();
   const queries = useQueryClient();
   const [steps, setSteps] = useState(intent.steps);
-  const [busy, setBusy] = useState<string | null>(null);
+  const [busy, setBusy] = useState<Busy | null>(null);
   const [problem, setProblem] = useState<unknown>(null);
+  // Something was handed over: closing the dialog does not stop it, whatever its answer.
+  const [out, setOut] = useState(false);
+  const account = useAccount();
+  const list = useUnderway(account);
   const gone = useRef(false);
   useEffect(() => {
     gone.current = false;
@@ -69,28 +81,41 @@ function Walk({ intent, close }: { intent: Intent; close: () => void }) {
   if (!step) return null;
 
   const go = async () => {
-    // A signature that comes after the dialog was closed is handed to nobody.
+    const before = new Set(list.map(({ id }) => id));
     const say = (text: string) => {
-      if (gone.current) throw new Error("closed");
-      setBusy(text);
+      setOut(true);
+      setBusy({ text, before });
+    };
+    // A signature that comes after the dialog was closed is handed to nobody.
+    const unlessClosed = () => {
+      if (gone.current) throw new Closed();
     };
     setProblem(null);
-    setBusy(t.flow.signing);
+    setBusy({ text: t.flow.signing, before });
     try {
-      const next = (await step.act(say)) ?? rest;
+      const next = (await step.act(say, unlessClosed)) ?? rest;
       setSteps(next);
-      if (next.length) return;
+      if (next[0]) {
+        if (gone.current) toast(t, step.title, next[0].details?.[0] ?? next[0].title, false);
+        return;
+      }
       await queries.invalidateQueries();
-      notifications.show({ title: t.flow.done, message: intent.done, color: "leaf" });
+      toast(t, t.flow.done, intent.done);
       if (!gone.current) close();
     } catch (caught) {
+      const why = caught instanceof Interrupted ? caught.cause : caught;
       if (caught instanceof Interrupted) setSteps(caught.left);
-      setProblem(caught instanceof Interrupted ? caught.cause : caught);
+      setProblem(why);
+      if (gone.current && !(why instanceof Closed)) toast(t, step.title, sentenceOf(why, t), false);
     } finally {
       setBusy(null);
     }
   };
 
+  const sent = list.some(
+    ({ id, what }) => what.kind === "transaction" && what.hash !== null && busy && !busy.before.has(id),
+  );
+  const doing = out || sent ? t.flow.outOfHand : step.fee ? t.flow.walletAsks : t.flow.notHanded;
   return (
     <Stack gap="sm">
       <Text fw={600} size="lg">
@@ -101,21 +126,29 @@ function Walk({ intent, close }: { intent: Intent; close: () => void }) {
           {line}
         </Text>
       ))}
-      <Text size="sm" c="var(--quiet)">
-        {step.fee ? t.flow.fee : t.flow.noFee} {t.flow.checked}
-      </Text>
+      {!(problem instanceof Unheard) && (
+        <Text size="sm" c="var(--quiet)">
+          {step.fee ? t.flow.fee : t.flow.noFee} {t.flow.checked}
+        </Text>
+      )}
       {problem !== null && <Problem problem={problem} />}
+      <div role="status">
+        {busy && (
+          <Text size="sm" c="var(--quiet)">
+            {sent ? t.flow.sending : busy.text}
+            <br />
+            {doing}
+          </Text>
+        )}
+      </div>
       <Group justify="space-between" gap="xs">
         <Button variant="default" onClick={close}>
-          {t.app.cancel}
+          {out || (busy && step.fee) ? t.app.close : t.app.cancel}
         </Button>
         <Button onClick={() => void go()} loading={busy !== null} data-autofocus>
-          {step.button ?? t.flow.sign}
+          {problem instanceof Unheard ? t.underway.again : (step.button ?? t.flow.sign)}
         </Button>
       </Group>
-      <div role="status" className="quiet">
-        {busy}
-      </div>
     </Stack>
   );
 }

@@ -2,19 +2,24 @@
 
 import { Button, Group, SegmentedControl, Stack, TextInput } from "@mantine/core";
 import { useMemo, useState } from "react";
+import type { Address } from "viem";
 import type { Book, Holding } from "../chain";
 import { escrow, type Order, preview, type Side } from "../clearing";
 import { useAccount } from "../data";
+import { Later } from "../failures";
+import { keepSigned } from "../flows/fate";
 import { followOrders, handOrders, messageFor, sendOrder, signOrders, type Wish } from "../flows/placeOrder";
+import { inTheWay } from "../flows/underway";
 import { market as limits } from "../generated/market";
 import { useWords } from "../i18n";
 import type { Messages } from "../i18n/en";
-import { type Market, startOf, useEpoch, useMarket } from "../market";
-import { baht, count, decimal, kwh, kwhOfUwh, moment, parseDecimal, price, UWH_PER_WH } from "../units";
+import { type Market, startOf, useEpoch, useMarket, useUnderway } from "../market";
+import { baht, count, decimal, kwh, kwhOfUwh, type Language, moment, parseDecimal, price, UWH_PER_WH } from "../units";
 import { Quick } from "./bits";
 import { Life, type Lasting, lastEpochOf } from "./Life";
 import { type RelayState, stepsOf, useRelay } from "./relayed";
-import { type Intent, Steps } from "./Steps";
+import { type Intent, Interrupted, type Step, Steps } from "./Steps";
+import { orderSays } from "./Underway";
 
 /** Ticks between which a trade makes sense, as far as they are known. */
 export type Corridor = { buybackTick: number; retailTick: number };
@@ -60,6 +65,8 @@ export function Ticket(props: {
   const [intent, setIntent] = useState<Intent | null>(null);
   const relay = useRelay();
   const epoch = useEpoch();
+  // Not beside one whose fate is not known: which of the two would count, nobody could say.
+  const waits = inTheWay(useUnderway(account), "order") !== undefined;
 
   const asText = (tick: number) => decimal(BigInt(tick) * tickWei, 10n ** 18n, SATANG_PLACES);
   const suggested = corridor ? presetTicks(side, corridor)[0] : book?.price2 ? Math.round(book.price2 / 2) : 350;
@@ -178,11 +185,16 @@ export function Ticket(props: {
             )}
           </div>
         )}
+        {waits && (
+          <p className="quiet" role="status">
+            {t.underway.orderWaits}
+          </p>
+        )}
         {account ? (
           <Button
             size="md"
             onClick={place}
-            disabled={!order || !lastsWell || short !== null || holding?.status !== "active"}
+            disabled={!order || !lastsWell || short !== null || holding?.status !== "active" || waits}
           >
             {t.ticket.place}
           </Button>
@@ -229,16 +241,15 @@ function Preview(props: { order: Order; book: Book; money: (units: bigint) => st
 function intentOf(
   market: Market,
   relay: RelayState,
-  account: string,
+  account: Address,
   order: Wish,
   t: Messages,
-  language: "en" | "th",
+  language: Language,
   epoch: number | null,
 ): Intent {
   const { tickWei, moneyUnitWei } = market.deployment;
   const worth = baht(escrow({ ...order, side: "buy" }).moneyUnits * moneyUnitWei, language);
-  const [energy, limit] = [kwh(order.quantityWh, language), price(2 * order.tick, tickWei, language)];
-  const title = (order.side === "buy" ? t.ticket.confirmBuy : t.ticket.confirmSell)(energy, limit);
+  const title = orderSays(order, tickWei, t, language);
   const means = (order.side === "buy" ? t.ticket.confirmMost : t.ticket.confirmLeast)(worth);
   const stands =
     order.untilEpoch === null
@@ -249,17 +260,23 @@ function intentOf(
             count(order.untilEpoch, language),
           ),
         ];
-  const once =
-    order.untilEpoch === null && epoch !== null
-      ? [t.ticket.validFor(count(epoch, language), count(epoch + 1, language))]
-      : [];
-  return {
-    title: t.ticket.title,
-    done: t.ticket.entered,
-    steps: stepsOf(relay, t, {
+  const stepsFor = (told: number | null): Step[] => {
+    const once =
+      order.untilEpoch === null && told !== null
+        ? [t.ticket.validFor(count(told, language), count(told + 1, language))]
+        : [];
+    return stepsOf(relay, t, {
       title,
       details: [means, ...stands, ...once],
-      sign: async () => signOrders(market, await messageFor(market, account, order)),
+      sign: async () => {
+        try {
+          return await signOrders(market, await messageFor(market, account, order, told));
+        } catch (problem) {
+          // What is told before a signature is what it says: for other epochs it is told anew.
+          throw problem instanceof Later ? new Interrupted(problem, stepsFor(problem.epoch)) : problem;
+        }
+      },
+      keep: (body) => keepSigned(market, account, { kind: "orders", body }),
       hand: (signed) => handOrders(market, signed),
       follow: (bundle) => followOrders(market, bundle),
       onceOnly: false,
@@ -272,6 +289,7 @@ function intentOf(
           return undefined;
         },
       }),
-    }),
+    });
   };
+  return { title: t.ticket.title, done: t.ticket.entered, steps: stepsFor(epoch) };
 }

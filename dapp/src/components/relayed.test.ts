@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { ApiError } from "../api";
-import { Unheard } from "../failures";
+import { Closed, Unheard } from "../failures";
 import { en } from "../i18n";
 import { type RelayState, stepsOf } from "./relayed";
 import type { Step } from "./Steps";
@@ -44,7 +44,11 @@ function steps(relay: RelayState, failure?: Error, onceOnly = true, lost?: Error
   return { made, done };
 }
 
-const act = (step: Step | undefined) => step?.act(() => undefined);
+const act = (step: Step | undefined) =>
+  step?.act(
+    () => undefined,
+    () => undefined,
+  );
 
 test("stepsOf: the relay is there: is a signature, handed over and followed", async () => {
   const { made, done } = steps("there");
@@ -68,8 +72,8 @@ test("stepsOf: there is no relay: sends, and speaks of none", () => {
 test("stepsOf: the relay goes away after the signature: goes on with what was signed", async () => {
   const { made, done } = steps("there", new ApiError(503, {}));
   const left = await act(made[0]);
-  expect(left?.map(({ title, fee }) => [title, fee])).toEqual([[en.relay.away, true]]);
-  expect(left?.[0]?.details?.[0]).toBe(en.relay.awaySigned);
+  expect(left?.map(({ title, fee }) => [title, fee])).toEqual([[en.relay.lost, true]]);
+  expect(left?.[0]?.details?.[0]).toBe(en.relay.lostHow);
   await act(left?.[0]);
   expect(done).toEqual(["signed", "sent signature"]);
 });
@@ -90,7 +94,7 @@ test.each([new TypeError("fetch"), new ApiError(503, {})])(
 );
 
 test("stepsOf: following fails after the relay took it: goes on following, and signs nothing anew", async () => {
-  const { made, done } = steps("there", undefined, false, new Unheard());
+  const { made, done } = steps("there", undefined, false, new Unheard(true));
   await expect(act(made[0])).rejects.toBeInstanceOf(Unheard);
   expect(await act(made[0])).toBeUndefined();
   expect(done).toEqual(["signed", "handed", "followed errand", "followed errand"]);
@@ -98,9 +102,79 @@ test("stepsOf: following fails after the relay took it: goes on following, and s
 
 test("stepsOf: the dialog is closed while the wallet asks: what was signed is handed to nobody", async () => {
   const { made, done } = steps("there");
-  const closed = made[0]?.act(() => {
-    throw new Error("closed");
-  });
-  await expect(closed).rejects.toThrow("closed");
+  const closed = made[0]?.act(
+    () => undefined,
+    () => {
+      throw new Closed();
+    },
+  );
+  await expect(closed).rejects.toBeInstanceOf(Closed);
   expect(done).toEqual(["signed"]);
+});
+
+/** The same with a keeping that notes what was done with it; and whether the chain shows it done. */
+function kept(failure?: Error, isDone = false, sends?: Error) {
+  const done: string[] = [];
+  const keeping = {
+    during: <T>(what: () => Promise<T>) => what(),
+    settle: () => done.push("settled"),
+    isDone: () => Promise.resolve(isDone),
+  };
+  const made = stepsOf("there", en, {
+    title: "signed",
+    details: [],
+    sign: () => Promise.resolve("signature"),
+    keep: (signed) => {
+      done.push(`kept ${signed}`);
+      return Promise.resolve(keeping);
+    },
+    hand: () => {
+      done.push("handed");
+      return failure ? Promise.reject(failure) : Promise.resolve("errand");
+    },
+    follow: () => Promise.resolve(),
+    onceOnly: true,
+    direct: () => ({
+      title: "own",
+      fee: true,
+      act: () => {
+        done.push("sent");
+        return sends ? Promise.reject(sends) : Promise.resolve(undefined);
+      },
+    }),
+  });
+  return { made, done };
+}
+
+test("stepsOf: something that is kept: is kept before it is handed over, until it is done", async () => {
+  const { made, done } = kept();
+  await act(made[0]);
+  expect(done).toEqual(["kept signature", "handed", "settled"]);
+});
+
+test("stepsOf: the answer is lost: stays kept", async () => {
+  const { made, done } = kept(new TypeError("fetch"));
+  await act(made[0]);
+  expect(done).toEqual(["kept signature", "handed"]);
+});
+
+test("stepsOf: the relay refuses: is kept no longer", async () => {
+  const { made, done } = kept(new ApiError(422, { type: "urn:busbar:error:InvalidNonce" }));
+  await expect(act(made[0])).rejects.toBeInstanceOf(ApiError);
+  expect(done).toEqual(["kept signature", "handed", "settled"]);
+});
+
+test("stepsOf: the relay did it though its answer was lost: sends nothing beside it", async () => {
+  const { made, done } = kept(new TypeError("fetch"), true);
+  const left = await act(made[0]);
+  expect(await act(left?.[0])).toBeUndefined();
+  expect(done).toEqual(["kept signature", "handed", "settled"]);
+});
+
+test("stepsOf: sending oneself fails and it is not done: says so, and it stays kept", async () => {
+  const refusal = new Error("refused");
+  const { made, done } = kept(new TypeError("fetch"), false, refusal);
+  const left = await act(made[0]);
+  await expect(act(left?.[0])).rejects.toBe(refusal);
+  expect(done).toEqual(["kept signature", "handed", "sent"]);
 });

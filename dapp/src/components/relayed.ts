@@ -1,7 +1,8 @@
 /** What a signature is enough for while the relay is there, and a transaction of one's own does otherwise. */
 
 import { useStatus } from "../data";
-import { Expired, isLost, nameOf, Refused, Unheard } from "../failures";
+import { isLost, isOver, Unheard } from "../failures";
+import type { Keeping } from "../flows/underway";
 import type { Messages } from "../i18n/en";
 import { useMarket } from "../market";
 import type { Step } from "./Steps";
@@ -22,6 +23,8 @@ export type Wanted<Handed, Signed = undefined> = {
   details: string[];
   /** Has the wallet sign. */
   sign: () => Promise<Signed>;
+  /** Keeps what was signed; left out where a second signature could do nothing that the first does not. */
+  keep?: (signed: Signed) => Promise<Keeping>;
   /** Hands what was signed to the relay. */
   hand: (signed: Signed) => Promise<Handed>;
   /** Waits until the relay has done it. */
@@ -35,37 +38,72 @@ export type Wanted<Handed, Signed = undefined> = {
   direct: (signed: Signed | null) => Step;
 };
 
+/** Nothing is kept. */
+const UNKEPT: Keeping = {
+  during: (act) => act(),
+  settle: () => undefined,
+  isDone: () => Promise.resolve(false),
+};
+
+/** Does by oneself what the relay may have done already, or may do meanwhile: then it is done all the same. */
+export async function unlessDone(
+  keeping: Keeping,
+  act: Step["act"],
+  ...told: Parameters<Step["act"]>
+): Promise<Step[] | undefined> {
+  try {
+    if (await keeping.isDone()) return undefined;
+    return await act(...told);
+  } catch (problem) {
+    if (await keeping.isDone().catch(() => false)) return undefined;
+    throw problem;
+  }
+}
+
 /** The steps of something: by the relay while it is there. When it is away, what to do instead is said before. */
 export function stepsOf<Handed, Signed>(relay: RelayState, t: Messages, wanted: Wanted<Handed, Signed>): Step[] {
-  const { title, details, sign, hand, follow, onceOnly, direct } = wanted;
-  const instead = (signed: Signed | null): Step => {
+  const { title, details, sign, keep, hand, follow, onceOnly, direct } = wanted;
+  const instead = (signed: Signed | null, keeping: Keeping): Step => {
     const own = direct(signed);
     return {
       ...own,
-      title: t.relay.away,
-      details: [signed === null ? t.relay.awayHow : t.relay.awaySigned, own.title, ...(own.details ?? [])],
+      title: signed === null ? t.relay.away : t.relay.lost,
+      details: [signed === null ? t.relay.awayHow : t.relay.lostHow, own.title, ...(own.details ?? [])],
       button: t.relay.sendDirect,
+      act: async (...told) => {
+        const next = await unlessDone(keeping, own.act, ...told);
+        keeping.settle();
+        return next;
+      },
     };
   };
   if (relay === "none") return [direct(null)];
-  if (relay === "away") return [instead(null)];
+  if (relay === "away") return [instead(null, UNKEPT)];
   // Kept from try to try, so that another one goes on where the last stopped and asks for no second signature.
-  let kept: { signed: Signed; handed?: { as: Handed } } | null = null;
-  const act: Step["act"] = async (say) => {
+  let kept: { signed: Signed; keeping?: Keeping; handed?: { as: Handed } } | null = null;
+  const act: Step["act"] = async (say, unlessClosed) => {
     const mine = (kept ??= { signed: await sign() });
+    unlessClosed();
+    // Before it is handed over: neither a lost answer nor a reload loses it from then on.
+    const keeping = (mine.keeping ??= keep ? await keep(mine.signed) : UNKEPT);
     try {
-      say(t.flow.sending);
-      mine.handed ??= { as: await hand(mine.signed) };
-      say(t.relay.taken);
-      await follow(mine.handed.as);
+      await keeping.during(async () => {
+        say(t.flow.sending);
+        mine.handed ??= { as: await hand(mine.signed) };
+        say(t.relay.taken);
+        await follow(mine.handed.as);
+      });
     } catch (problem) {
-      if (problem instanceof Expired || problem instanceof Refused || nameOf(problem) !== null) kept = null;
-      else if (!mine.handed && isLost(problem)) {
-        if (onceOnly) return [instead(mine.signed)];
-        throw new Unheard();
+      if (isOver(problem)) {
+        keeping.settle();
+        kept = null;
+      } else if (!mine.handed && isLost(problem)) {
+        if (onceOnly) return [instead(mine.signed, keeping)];
+        throw new Unheard(false);
       }
       throw problem;
     }
+    keeping.settle();
     return undefined;
   };
   return [{ title, details, fee: false, act }];

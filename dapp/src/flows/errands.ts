@@ -4,11 +4,11 @@ import { signTypedData } from "wagmi/actions";
 import { type Shapes, told } from "../api";
 import { addressOf, type OpenOrder, orderPlace } from "../chain";
 import { Expired, isLost, Refused, Unheard } from "../failures";
-import { cancelOrderTypes, market as constants, withdrawTypes } from "../generated/market";
+import { cancelOrderTypes, cancelUpToTypes, market as constants, withdrawTypes } from "../generated/market";
 import { tradingAbi } from "../generated/Trading";
 import type { Market } from "../market";
-import { type Asset, permitMessage, PERMIT_S, type SignedPermit } from "./funds";
-import { onTheChain } from "./send";
+import { type Asset, PERMIT_S } from "./funds";
+import { onTheChain, send } from "./send";
 
 type Errand = Shapes["ErrandShape"];
 
@@ -42,7 +42,7 @@ export async function followed<T extends { state: string }>(first: T, ask: () =>
     } catch (problem) {
       if (!isLost(problem)) throw problem;
       unheard += 1;
-      if (unheard === PATIENCE) throw new Unheard();
+      if (unheard === PATIENCE) throw new Unheard(true);
     }
   }
   return now;
@@ -117,7 +117,29 @@ export async function handWithdrawal(market: Market, body: Shapes["SignedWithdra
 }
 
 /** Hands a signed permit to the relay, which brings the tokens in. */
-export async function handDeposit(market: Market, asset: Asset, permit: SignedPermit): Promise<Errand> {
-  const body = { asset, message: permitMessage(permit), signature: permit.signature };
+export async function handDeposit(market: Market, body: Shapes["SignedDeposit"]): Promise<Errand> {
   return told(apiOf(market).POST("/api/v1/errands/deposit", { body }));
+}
+
+/** Has the wallet sign that a message, and all with a lower nonce, shall count no more. */
+export async function signLettingGo(market: Market, nonce: number): Promise<Shapes["SignedCancelUpTo"]> {
+  const account = await onTheChain(market);
+  const message = { account, nonce };
+  const signature = await signTypedData(market.wallets, {
+    types: cancelUpToTypes,
+    primaryType: "CancelUpTo",
+    domain: domainOf(market),
+    message,
+  });
+  return { message, signature };
+}
+
+/** Hands a signed cancel of messages to the relay, which brings it before any of them. */
+export async function handLettingGo(market: Market, body: Shapes["SignedCancelUpTo"]): Promise<Errand> {
+  return told(apiOf(market).POST("/api/v1/errands/cancel-up-to", { body }));
+}
+
+/** The same by a transaction of one's own. */
+export async function letGo(market: Market, nonce: number): Promise<void> {
+  await send(market, "Trading", { abi: tradingAbi, functionName: "cancelUpTo", args: [nonce] });
 }

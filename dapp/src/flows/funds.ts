@@ -1,7 +1,8 @@
 /** Tokens into the market and out of it. */
 
-import { type Address, type Hex, parseSignature } from "viem";
+import { type Address, type Hex, parseSignature, serializeCompactSignature, signatureToCompactSignature } from "viem";
 import { signTypedData } from "wagmi/actions";
+import type { Shapes } from "../api";
 import { addressOf } from "../chain";
 import { gridTokenAbi } from "../generated/GridToken";
 import { market as constants } from "../generated/market";
@@ -24,36 +25,16 @@ const PERMIT = {
   ],
 } as const;
 
-const TOKEN = { money: "BahtToken", energy: "GridToken" } as const;
-
-/** A permission as it was signed. */
-export type SignedPermit = {
-  owner: Address;
-  spender: Address;
-  value: bigint;
-  nonce: bigint;
-  deadline: bigint;
-  signature: Hex;
-};
-
-/** The signed message as the API takes it. */
-export function permitMessage({ owner, spender, value, nonce, deadline }: SignedPermit) {
-  return {
-    owner,
-    spender,
-    value: value.toString(),
-    nonce: nonce.toString(),
-    deadline: Number(deadline),
-  };
-}
+/** The token of an asset. */
+export const TOKEN = { money: "BahtToken", energy: "GridToken" } as const;
 
 /** The smallest amount the market counts of an asset, in wei: amounts are whole multiples of it. */
 export function unitWei(market: Market, asset: Asset): bigint {
   return asset === "money" ? market.deployment.moneyUnitWei : BigInt(constants.energyUnitWei);
 }
 
-/** Has the wallet sign that the market may take an amount, once (ERC-2612). */
-export async function signPermit(market: Market, asset: Asset, amountWei: bigint): Promise<SignedPermit> {
+/** Has the wallet sign that the market may take an amount, once (ERC-2612). As the API takes it. */
+export async function signPermit(market: Market, asset: Asset, amountWei: bigint): Promise<Shapes["SignedDeposit"]> {
   const owner = await onTheChain(market);
   const { deployment, reader } = market;
   // Both tokens are OpenZeppelin's ERC-20 with permit, alike in what is used of them.
@@ -72,16 +53,26 @@ export async function signPermit(market: Market, asset: Asset, amountWei: bigint
     domain: { name, version, chainId: Number(chainId), verifyingContract },
     message,
   });
-  return { ...message, signature };
+  return {
+    asset,
+    message: {
+      owner,
+      spender,
+      value: amountWei.toString(),
+      nonce: nonce.toString(),
+      deadline: Number(deadline),
+    },
+    signature,
+  };
 }
 
-/** Brings an amount in by a transaction of one's own, with the permission that was just signed. */
-export async function deposit(market: Market, asset: Asset, permit: SignedPermit): Promise<void> {
-  const { r, s, yParity } = parseSignature(permit.signature);
+/** Brings an amount in by a transaction of one's own, with a permission that was signed before. */
+export async function deposit(market: Market, { asset, message, signature }: Shapes["SignedDeposit"]): Promise<void> {
+  const { r, s, yParity } = parseSignature(signature as Hex);
   await send(market, "Trading", {
     abi: tradingAbi,
     functionName: "depositWithPermit",
-    args: [constants.assets[asset], permit.value, permit.deadline, 27 + yParity, r, s],
+    args: [constants.assets[asset], BigInt(message.value), BigInt(message.deadline), 27 + yParity, r, s],
   });
 }
 
@@ -92,5 +83,33 @@ export async function withdraw(market: Market, asset: Asset, amountWei: bigint):
     abi: tradingAbi,
     functionName: "withdraw",
     args: [constants.assets[asset], amountWei, account],
+  });
+}
+
+const KEY_SIGNATURE = 2 + 2 * 65;
+
+/** A signature as the contracts take it: a key's in compact form (EIP-2098), and any other as it is. */
+export function asTaken(signature: Hex): Hex {
+  if (signature.length !== KEY_SIGNATURE) return signature;
+  return serializeCompactSignature(signatureToCompactSignature(parseSignature(signature)));
+}
+
+/** Brings a signed withdrawal by a transaction of one's own: the relay may have it as well, and only one of both counts. */
+export async function bringWithdrawal(
+  market: Market,
+  { message, signature }: Shapes["SignedWithdrawal"],
+): Promise<void> {
+  await send(market, "Trading", {
+    abi: tradingAbi,
+    functionName: "withdrawFor",
+    args: [
+      message.account as Address,
+      constants.assets[message.asset],
+      BigInt(message.amountWei),
+      message.to as Address,
+      message.nonce,
+      BigInt(message.deadline),
+      asTaken(signature as Hex),
+    ],
   });
 }

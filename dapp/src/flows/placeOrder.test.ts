@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
+import { Later, Tampered } from "../failures";
+import type { Market } from "../market";
 import { cancelMessage } from "./errands";
-import { says } from "./placeOrder";
+import { messageFor, says } from "./placeOrder";
 
 const ACCOUNT = "0xAbCdEf0123456789aBcDeF0123456789AbCdEf01";
 const ORDER = { side: "buy", tick: 380, quantityWh: 1_500, untilEpoch: null } as const;
@@ -66,4 +68,44 @@ test("cancelMessage: an order of some epoch: names it whole, as the contract has
     energyWh: 900,
     limitTicksPerKWh: 401,
   });
+});
+
+/** A market in an epoch, whose server answers with a message for the epoch it is asked for, or for another one. */
+function marketIn(epoch: number, answers?: number) {
+  const asked: unknown[] = [];
+  const api = {
+    POST: (_: string, { body }: { body: { first_epoch: number | null } }) => {
+      asked.push(body);
+      const first = answers ?? body.first_epoch ?? epoch;
+      const orders = [{ ...MESSAGE.orders[0], untilEpoch: first }];
+      const message = { ...MESSAGE, firstEpoch: first, lastEpoch: first + 1, orders };
+      return Promise.resolve({ data: { typed_data: { message } }, response: { ok: true } });
+    },
+  };
+  const reader = {
+    getBlock: () => Promise.resolve({ timestamp: BigInt(epoch * 900) }),
+    readContract: ({ functionName }: { functionName: string }) =>
+      Promise.resolve(functionName === "balanceOf" ? 0n : [{ zone: 1, nonce: 7, status: 1 }]),
+  };
+  const deployment = { contracts: {}, genesis: 0, epochSeconds: 900 };
+  return { market: { api, reader, deployment } as unknown as Market, asked };
+}
+
+test.each([4, 5])("messageFor: epoch 4 was told, in epoch %i: is for epoch 4 or 5, as was told", async (epoch) => {
+  const { market, asked } = marketIn(epoch);
+  const { firstEpoch, lastEpoch } = await messageFor(market, ACCOUNT, ORDER, 4);
+  expect([firstEpoch, lastEpoch]).toEqual([4, 5]);
+  expect(asked).toEqual([expect.objectContaining({ first_epoch: 4 })]);
+});
+
+test("messageFor: both epochs that were told are over: asks for nothing, and says which is open", async () => {
+  const { market, asked } = marketIn(6);
+  const later = await messageFor(market, ACCOUNT, ORDER, 4).catch((problem: unknown) => problem);
+  expect(later).toBeInstanceOf(Later);
+  expect((later as Later).epoch).toBe(6);
+  expect(asked).toEqual([]);
+});
+
+test("messageFor: the server answers for another epoch than was told: is refused", async () => {
+  await expect(messageFor(marketIn(4, 5).market, ACCOUNT, ORDER, 4)).rejects.toBeInstanceOf(Tampered);
 });

@@ -1,10 +1,11 @@
 /** An order, signed for the relay at no cost, or sent as a transaction of one's own. */
 
+import type { Address } from "viem";
 import { signTypedData } from "wagmi/actions";
 import { type Shapes, told } from "../api";
 import { addressOf, packOrder, readHolding } from "../chain";
 import type { Order } from "../clearing";
-import { Expired, Refused, Tampered } from "../failures";
+import { Expired, Later, Refused, Tampered } from "../failures";
 import { ordersTypes } from "../generated/market";
 import { tradingAbi } from "../generated/Trading";
 import type { Market } from "../market";
@@ -17,14 +18,27 @@ export type Wish = Order & { untilEpoch: number | null };
 type Message = Shapes["OrdersMessage"];
 type Bundle = Shapes["BundleShape"];
 
-/** The message to sign, which says exactly what was wished: nothing else is ever shown to a wallet. */
-export async function messageFor(market: Market, account: string, order: Wish): Promise<Message> {
+/**
+ * The message to sign, which says exactly what was wished: nothing else is ever shown to a wallet. It counts for the
+ * epoch that was told before the signature, or the one after.
+ *
+ * @throws Later if both are over.
+ */
+export async function messageFor(
+  market: Market,
+  account: Address,
+  order: Wish,
+  toldEpoch: number | null,
+): Promise<Message> {
   if (!market.api) throw new Error("no API");
   const { side, tick, quantityWh, untilEpoch } = order;
+  const now = await standing(market, account);
+  if (toldEpoch !== null && now.epoch > toldEpoch + 1) throw new Later(now.epoch);
   const orders = [{ side, tick, quantity_wh: quantityWh, until_epoch: untilEpoch }];
-  const answer = await told(market.api.POST("/api/v1/typed-data/orders", { body: { account, orders } }));
-  const message = answer.typed_data.message as Message;
-  if (!says(message, account, order, await standing(market, account as `0x${string}`))) throw new Tampered();
+  const body = { account, orders, first_epoch: toldEpoch };
+  const message = (await told(market.api.POST("/api/v1/typed-data/orders", { body }))).typed_data.message as Message;
+  if (!says(message, account, order, now) || (toldEpoch !== null && message.firstEpoch !== toldEpoch))
+    throw new Tampered();
   return message;
 }
 
@@ -34,7 +48,7 @@ export type Standing = { zone: number; nonce: number; epoch: number };
 /** How far beyond its account's next nonce a message may be: as many as may wait. A higher one voids those below. */
 export const MOST_WAITING = 100;
 
-async function standing(market: Market, account: `0x${string}`): Promise<Standing> {
+async function standing(market: Market, account: Address): Promise<Standing> {
   const { reader, deployment } = market;
   const [held, head] = await Promise.all([readHolding(reader, deployment, account), reader.getBlock()]);
   const epoch = Math.floor((Number(head.timestamp) - deployment.genesis) / deployment.epochSeconds);
@@ -71,7 +85,7 @@ export async function signOrders(market: Market, message: Message): Promise<Shap
     domain: domainOf(market),
     message: {
       ...message,
-      account: message.account as `0x${string}`,
+      account: message.account as Address,
     },
   });
   return { message, signature };

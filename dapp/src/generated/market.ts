@@ -109,6 +109,19 @@ export const cancelOrderTypes = {
   ]
 } as const;
 
+export const cancelUpToTypes = {
+  "CancelUpTo": [
+    {
+      "name": "account",
+      "type": "address"
+    },
+    {
+      "name": "nonce",
+      "type": "uint32"
+    }
+  ]
+} as const;
+
 export const withdrawTypes = {
   "Withdraw": [
     {

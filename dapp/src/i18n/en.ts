@@ -64,6 +64,11 @@ export const en = {
     done: "Done",
     noFee: "A signature only: it costs nothing.",
     fee: "A transaction: your wallet shows the network's fee.",
+    outOfHand:
+      "This is on its way and cannot be called back. You may close this: it goes on, and is told under “Under way”.",
+    walletAsks:
+      "Closing this does not take back what your wallet is asked: decline it there. What it has sent cannot be called back, and is told under “Under way”.",
+    notHanded: "Nothing was handed over yet. If you close this, nothing will be, whatever your wallet signs.",
     checked: "Your wallet will show you these same figures. If it shows others, decline.",
   },
   market: {
@@ -152,10 +157,49 @@ export const en = {
   relay: {
     away: "The relay, which brings signed messages for free, is away",
     awayHow: "You can do this yourself, by a transaction of your own. It needs some ether for the network's fee.",
-    awaySigned:
-      "It did not take what you signed. You can do this yourself, by a transaction of your own. It needs some ether for the network's fee.",
+    lost: "The relay did not answer",
+    lostHow:
+      "Whether it took what you signed is not known. You can bring the very same yourself, by a transaction of your own: only one of both counts. It needs some ether for the network's fee.",
     sendDirect: "Send it myself",
     taken: "Taken by the relay. It reaches the market with one of the next blocks.",
+  },
+  underway: {
+    title: "Under way",
+    how: "What you signed or sent, until its end is known. It is kept in this browser.",
+    followed: "On its way by the relay. It cannot be called back.",
+    sending: "A transaction on its way. It cannot be called back here.",
+    looking: "Looking on the chain what became of it",
+    undecided: (until: string) =>
+      `You signed this, and no answer came: nobody here knows whether the relay has it. It can count, once, until ${until}.`,
+    done: "It came about",
+    void: "It did not come about and never will. Nothing changed.",
+    refused: "It was refused. Nothing changed but the network's fee.",
+    unknown:
+      "Your wallet was asked for this, and the chain does not have it. Look in your wallet: what is not there was not sent, or was replaced.",
+    again: "Ask again",
+    letGo: "Let it go",
+    letGoHow:
+      "After this it can never count, and neither can anything else you signed before and nobody has brought. If it came about meanwhile, that stays.",
+    letGoShows: (nonce: string) => `Your wallet shows it by its number: nonce ${nonce}.`,
+    gone: "It can no longer count",
+    forget: "Forget it",
+    seen: "Understood",
+    onlyOne: "The very same that you signed. The relay may bring it as well: only one of both counts.",
+    orderWaits:
+      "Something of yours is under way, at the top of the page. A new order waits for its end, lest you order twice.",
+    withdrawalWaits:
+      "Something of yours is under way, at the top of the page. A new withdrawal waits for its end, lest you withdraw twice.",
+    depositWaits:
+      "A deposit of yours is under way, at the top of the page. A new one waits for its end, lest you deposit twice.",
+    calls: {
+      createOrders: "An order of yours",
+      cancelOrder: "Taking an order back",
+      cancelUpTo: "Letting go what was signed",
+      withdraw: "A withdrawal",
+      withdrawFor: "A withdrawal that was signed",
+      depositWithPermit: "A deposit",
+    },
+    otherCall: "A transaction of yours",
   },
   orders: {
     title: "My open and standing orders",
@@ -449,7 +493,12 @@ export const en = {
     reverted: "The market refused it. Nothing changed.",
     expired: "It came too late to count. Nothing changed: sign again.",
     unheard:
-      "The relay took it on and no longer answers. It may still come through: look at your orders and balances before you try again.",
+      "The relay took it on and no longer answers. It may still come through. Ask again: the same signature counts once.",
+    lost: "No answer came: whether the relay took it is not known. What you signed is kept in this browser. Ask again: the same signature counts once.",
+    later: "The time it would have counted for is over. Nothing was signed: read again what it is now.",
+    cameAbout: "It had come about before it could be let go.",
+    replaced: "Your wallet sent another transaction in its place, or took it back. Look in your wallet.",
+    underway: "The same is under way already, at the top of the page. Wait for its end.",
     tampered: "The server handed back another order than yours. Nothing was signed.",
     noEther:
       "Your wallet has no ether for the network's fee. Wait until the relay is back: with it a signature is enough.",
