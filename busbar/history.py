@@ -114,17 +114,20 @@ def open_index(url: str) -> Engine:
     Raises:
         HistoryError: There is no such database, or it does not answer.
     """
-    _must_be_there(url)
+    missing = _missing(url)
+    if missing is not None:
+        raise HistoryError(f"{missing} is missing: run `busbar index` first")
     return open_database(url)
 
 
-def _must_be_there(url: str) -> None:
+def _missing(url: str) -> str | None:
+    """The file that a database would be in, if it is not there."""
     try:
         database = make_url(url)
     except SQLAlchemyError as problem:
         raise HistoryError(f"the database does not open: {str(problem).splitlines()[0]}") from None
-    if database.get_backend_name() == "sqlite" and database.database and not Path(database.database).is_file():
-        raise HistoryError(f"{database.database} is missing: run `busbar index` first")
+    file = database.database if database.get_backend_name() == "sqlite" else None
+    return file if file and not Path(file).is_file() else None
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
@@ -144,7 +147,9 @@ def indexed_block(chain: Chain, url: str) -> int:
     Raises:
         HistoryError: There is no index, it is empty, it does not answer, or it holds another market.
     """
-    _must_be_there(url)
+    missing = _missing(url)
+    if missing is not None:
+        raise HistoryError(f"{missing} is missing")
     try:
         engine = create_engine(url)
         with engine.connect() as connection:
