@@ -169,8 +169,18 @@ class Impatient(HttpToolsProtocol):
         self._later()
 
 
+class _Server(uvicorn.Server):
+    """Tells the application first that it ends, by the functions in `app.state.ending`: streams of events end by none."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app: Any = self.config.app
+        for end in getattr(app.state, "ending", ()):
+            end()
+        await super().shutdown(sockets)
+
+
 def _server(app: FastAPI) -> uvicorn.Server:
-    # Streams of events never end by themselves: they are not waited for longer than this.
+    # Whoever does not take an answer is not waited for longer than this.
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -180,7 +190,7 @@ def _server(app: FastAPI) -> uvicorn.Server:
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=STOP_S,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -75,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.watch = streams.Watch(settings)
+    app.state.ending = [app.state.watch.end]
     modules = (
         energy,
         relayed,

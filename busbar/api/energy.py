@@ -41,6 +41,7 @@ from busbar.clearing import LongSide, Result, clear, curves
 from busbar.history import volumes
 from busbar.orders import OrderId, Side, order_id
 from busbar.statements import BANGKOK
+from busbar.units import ENERGY_UNITS_PER_WH
 
 router = operations.router("/energy", "energy")
 
@@ -48,7 +49,8 @@ MOST_EPOCHS = 3_000
 """Most epochs a statistic goes over: a month of quarter hours."""
 
 SideFilter = Annotated[Literal["buy", "sell"] | None, Query()]
-StatusFilter = Annotated[Literal["open", "cancelled", "filled", "unfilled"] | None, Query()]
+OrderStatus = Literal["open", "waiting", "cancelled", "filled", "partial", "unfilled"]
+StatusFilter = Annotated[OrderStatus | None, Query()]
 
 
 def _side(side: int) -> Literal["buy", "sell"]:
@@ -70,7 +72,7 @@ def orders_query() -> Select[Any]:
 
 def order_shape(here: View, row: Mapping[str, Any]) -> OrderShape:
     """An order as it stands at the newest block."""
-    status: Literal["open", "waiting", "cancelled", "filled", "partial", "unfilled"]
+    status: OrderStatus
     if row["cancelled_block"] is not None:
         status = "cancelled"
     elif row["clear_tx"] is None:
@@ -78,7 +80,7 @@ def order_shape(here: View, row: Mapping[str, Any]) -> OrderShape:
     elif row["energy_uwh"] is None:
         status = "unfilled"
     else:
-        status = "filled" if row["energy_uwh"] == row["quantity_wh"] * 1_000_000 else "partial"
+        status = "filled" if row["energy_uwh"] == row["quantity_wh"] * ENERGY_UNITS_PER_WH else "partial"
     return OrderShape(
         order_id=order_id(row["account"], row["epoch"], row["index"]),
         side=_side(row["side"]),
@@ -124,11 +126,15 @@ def orders(
 def _of_status(status: str, open_epoch: int) -> Select[Any]:
     o, f, e = tables.orders, tables.fills, tables.epochs
     live = o.c.cancelled_block.is_(None)
+    cleared, whole = and_(live, e.c.tx_hash.is_not(None)), o.c.quantity_wh * ENERGY_UNITS_PER_WH
+    uncleared = and_(live, e.c.tx_hash.is_(None))
     wanted = {
         "cancelled": o.c.cancelled_block.is_not(None),
-        "open": and_(live, o.c.epoch >= open_epoch),
-        "filled": f.c.energy_uwh.is_not(None),
-        "unfilled": and_(live, e.c.tx_hash.is_not(None), f.c.energy_uwh.is_(None)),
+        "open": and_(uncleared, o.c.epoch >= open_epoch),
+        "waiting": and_(uncleared, o.c.epoch < open_epoch),
+        "filled": and_(cleared, f.c.energy_uwh == whole),
+        "partial": and_(cleared, f.c.energy_uwh < whole),
+        "unfilled": and_(cleared, f.c.energy_uwh.is_(None)),
     }
     return orders_query().where(wanted[status])
 

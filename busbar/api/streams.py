@@ -54,6 +54,7 @@ class Watch:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.open: Counter[str] = Counter()
+        self.ended = False
         self._head: Head | None = None
         self._since = 0.0
         self._looked_at = 0.0
@@ -68,6 +69,10 @@ class Watch:
                 if head != self._head:
                     self._head, self._since = head, self._looked_at
         return self._head
+
+    def end(self) -> None:
+        """Has every stream end at its next look."""
+        self.ended = True
 
     async def keep_looking(self) -> None:
         """Looks again and again, until it is cancelled."""
@@ -153,7 +158,7 @@ async def _changes(watch: Watch, settings: Settings, looks: Mapping[str, Look]) 
                 if news is not None and data != told.get(name):
                     told[name] = data
                     yield ServerSentEvent(raw_data=data, event=name, id=str(head.number))
-        if time.monotonic() >= ends:
+        if watch.ended or time.monotonic() >= ends:
             return
         await asyncio.sleep(PAUSE_S)
 

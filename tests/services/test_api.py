@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import socket
 import sqlite3
 import threading
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from typing import get_args
 
 import httpx
 import pytest
@@ -20,13 +22,16 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from busbar import tables
+from busbar import door, tables
+from busbar.api.app import create_app
 from busbar.api.context import Settings
+from busbar.api.energy import OrderStatus
 from busbar.api.node import THREADS
 from busbar.api.signed import text_to_sign
 from busbar.chain import Call, Node
 from busbar.client import ApiError, Client, frame
 from busbar.deployment import ROLES
+from busbar.devnet import free_port
 from busbar.history import History, head_of, holdings, import_ledgers, open_database
 from busbar.orders import order_id
 from busbar.statements import Month, Statement, Tariffs, make
@@ -113,7 +118,8 @@ def test_get__orders_by_filter__are_those(street, street_day):
         ("account", seller, lambda o: o["account"] == seller),
         ("side", "sell", lambda o: o["side"] == "sell"),
         ("epoch", everything[0]["epoch"], lambda o: o["epoch"] == everything[0]["epoch"]),
-        ("status", "filled", lambda o: o["status"] in ("filled", "partial")),
+        ("status", "filled", lambda o: o["status"] == "filled"),
+        ("status", "partial", lambda o: o["status"] == "partial"),
         ("status", "unfilled", lambda o: o["status"] == "unfilled"),
     ):
         assert pages(street, "energy/orders", **{name: value}) == [o for o in everything if wanted(o)]
@@ -364,6 +370,18 @@ def test_stream__of_the_market__tells_of_block_book_and_epoch_on_one_connection(
     assert names == ["block", "book", "epoch"]
 
 
+def test_stream__of_a_server_that_stops__ends_whole_and_in_silence(live, caplog):
+    _, _, engine = live
+    port = free_port()
+    stop = door.serve(create_app(Settings(engine, rate=None)), "127.0.0.1", port)
+    with httpx.stream("GET", f"http://127.0.0.1:{port}/api/v1/streams/blocks", timeout=20) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: block"
+        stop()
+        assert "event: block" not in list(lines)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 def test_energy__an_order__goes_through_its_states(live, client_of):
     market, _, _ = live
     producer, consumer = market.actors.producer, market.actors.consumer
@@ -377,6 +395,9 @@ def test_energy__an_order__goes_through_its_states(live, client_of):
 
     def states():
         by_id = {order.order_id: order.status for order in client.orders(epoch=epoch)}
+        for status in get_args(OrderStatus):
+            told = {order.order_id for order in client.orders(epoch=epoch, status=status)}
+            assert told == {i for i in by_id if by_id[i] == status}, status
         return [by_id[i] for i in ids]
 
     assert states() == ["open", "open", "cancelled", "open"]
