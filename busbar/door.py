@@ -170,7 +170,7 @@ class Impatient(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Tells the application first that it ends, by the functions in `app.state.ending`: streams of events end by none."""
+    """Tells the application first that it ends, by what `app.state.ending` holds: streams never end by themselves."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app: Any = self.config.app

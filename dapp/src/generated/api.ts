@@ -3023,7 +3023,7 @@ export interface operations {
                 zone?: number | null;
                 epoch?: number | null;
                 side?: ("buy" | "sell") | null;
-                status?: ("open" | "cancelled" | "filled" | "unfilled") | null;
+                status?: ("open" | "waiting" | "cancelled" | "filled" | "partial" | "unfilled") | null;
                 /** @description Most entries of a page */
                 limit?: number;
                 /** @description `next_cursor` of the page before */
