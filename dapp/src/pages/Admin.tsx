@@ -316,12 +316,12 @@ function Meters({ ask, may }: { ask: Ask; may: boolean }) {
               },
               {
                 title: `${t.community.used}, kWh`,
-                figure: true,
+                as: "figure",
                 of: (meter) => kwh(meter.import_register_wh ?? 0, language),
               },
               {
                 title: `${t.community.fedIn}, kWh`,
-                figure: true,
+                as: "figure",
                 of: (meter) => kwh(meter.export_register_wh ?? 0, language),
               },
               may && {
@@ -466,8 +466,8 @@ function ParkedReadings({ ask, may }: { ask: Ask; may: boolean }) {
               columns={[
                 { title: t.admin.meterId, of: ({ meterId }) => textOf(meterId) },
                 { title: t.explorer.account, of: ({ owner }) => <Hex value={owner} /> },
-                { title: `${t.community.used}, kWh`, figure: true, of: ({ importWh }) => kwh(importWh, language) },
-                { title: `${t.community.fedIn}, kWh`, figure: true, of: ({ exportWh }) => kwh(exportWh, language) },
+                { title: `${t.community.used}, kWh`, as: "figure", of: ({ importWh }) => kwh(importWh, language) },
+                { title: `${t.community.fedIn}, kWh`, as: "figure", of: ({ exportWh }) => kwh(exportWh, language) },
                 may && {
                   title: t.admin.actions,
                   of: ({ id, meterId, exportWh }) => (

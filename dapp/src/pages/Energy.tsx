@@ -232,12 +232,12 @@ function Meters({ account }: { account: Address }) {
                 },
                 {
                   title: `${t.community.used}, kWh`,
-                  figure: true,
+                  as: "figure",
                   of: (meter) => kwh(meter.import_register_wh ?? 0, language),
                 },
                 {
                   title: `${t.community.fedIn}, kWh`,
-                  figure: true,
+                  as: "figure",
                   of: (meter) => kwh(meter.export_register_wh ?? 0, language),
                 },
               ]}
