@@ -423,7 +423,7 @@ function NewMeter({ ask }: { ask: Ask }) {
               { value: "consumer", label: t.energy.consumer },
             ]}
           />
-          <div className="figures">
+          <div className="fields">
             {(Object.keys(checks) as Fields[]).map((name) => {
               const [label, holds, fault] = checks[name];
               return (
