@@ -296,41 +296,6 @@ await scenario("order, seen in the book, filled when the epoch clears", {}, asyn
   );
 });
 
-await scenario("what was bought is not in open orders any more", {}, async ({ page, context }) => {
-  await ask("next-epoch");
-  await go(page, "market");
-  await connect(page);
-  await order(page, { kwh: "0.4", limit: "4.31" });
-  await shown(page.getByTestId("open-orders").getByText("0.400 kWh"));
-  await go(page, "energy");
-  const today = page.getByText(/^Sold .* Bought/);
-  const spent = page.getByTestId("balance").getByText(/^[1-9]\.\d\d in open orders/);
-  await shown(today);
-  await shown(spent);
-  const before = await today.textContent();
-  // The chain's answers wait; the statement comes.
-  let goOn;
-  const wait = new Promise((over) => (goOn = over));
-  await context.route("**/rpc", async (route) => {
-    await wait;
-    await route.continue();
-  });
-  const traded = page.waitForResponse(async (answer) => {
-    if (!answer.url().includes("/statement")) return false;
-    return (await answer.json()).trades.some(({ epoch }) => epoch === open);
-  });
-  const { epoch: open } = await (await fetch(`${url}/api/v1/status`)).json();
-  await ask("next-epoch");
-  await traded;
-  await page.waitForTimeout(500);
-  assert.equal(await today.textContent(), before);
-  await shown(spent);
-  goOn();
-  await spent.waitFor({ state: "hidden" });
-  await page.waitForFunction((old) => !document.body.textContent.includes(old), before);
-  await context.unrouteAll({ behavior: "ignoreErrors" });
-});
-
 await scenario("cancel", {}, async ({ page, wallet }) => {
   await ask("next-epoch");
   await go(page, "market");

@@ -46,7 +46,6 @@ SCENARIOS = (
     "deposit with permit",
     "signature rejected",
     "order, seen in the book, filled when the epoch clears",
-    "what was bought is not in open orders any more",
     "cancel",
     "standing order, tried again in the next epoch, taken back",
     "withdraw",

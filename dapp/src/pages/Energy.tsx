@@ -18,6 +18,7 @@ import { useAccount, useHolding, useStatement } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
 import { type Day, dayOf } from "../today";
+import { goesWith } from "../together";
 import { baht, bahtOfUthb, clock, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH } from "../units";
 
 const WEI_PER_WH = 10n ** 15n;
@@ -66,13 +67,13 @@ export function useEpochStart(): number | null {
 }
 
 /**
- * The newest statement that goes with what the account is shown to hold. One that knows of a later block waits until the
- * holding does too: what was sold would still stand in open orders beside it.
+ * The newest statement that goes with what the account is shown to hold: one that knows of a later block waits until the
+ * holding does too.
  */
 function useTogether(statement: Shapes["Statement"] | null | undefined, holding: UseQueryResult<Holding>) {
   const [shown, setShown] = useState<typeof statement>();
   const { data, isError, refetch } = holding;
-  const together = !statement || isError || (data !== undefined && data.block >= BigInt(statement.block));
+  const together = isError || goesWith(statement, data);
   if (together && shown !== statement) setShown(statement);
   useEffect(() => {
     if (!together) void refetch();
