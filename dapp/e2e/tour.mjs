@@ -5,7 +5,7 @@
 // PART: only scenarios whose name has it)
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createPublicClient, http } from "viem";
@@ -13,8 +13,10 @@ import { connect, launch, pageWithWallet } from "./browser.mjs";
 
 const [url, control, folder, part = ""] = process.argv.slice(2);
 const GUEST = 9;
+const REGULATOR = 0;
 const DISTRIBUTOR = 1;
 const NEWCOMER = 60;
+const STRANGER = 61;
 const PATIENCE_MS = 30_000;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -76,6 +78,8 @@ async function order(page, wanted) {
   await sign(page);
 }
 
+// Pictures are of one run.
+if (!part) rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
 
 /** A picture of what is in front of a person, once dialogs have faded in. */
@@ -108,6 +112,35 @@ const hold = (wallet) => {
     answer();
   };
 };
+
+/** What of a page's badges, buttons, tabs and tables is cut off, or lies outside of what a person sees. */
+const cutOff = (page) =>
+  page.evaluate(() => {
+    const faults = [];
+    const seen = (element) => element.checkVisibility() && element.getClientRects().length > 0;
+    const beyond = (inner, outer) => inner.left < outer.left - 1 || inner.right > outer.right + 1;
+    const screen = { left: 0, right: document.documentElement.clientWidth };
+    for (const one of document.querySelectorAll("button, a[class*=Button], [role=tab], [class*=Badge-root]")) {
+      if (!seen(one) || !one.textContent.trim()) continue;
+      const text = document.createRange();
+      text.selectNodeContents(one);
+      const clips = [one, ...one.querySelectorAll("*")].filter(
+        (part) =>
+          getComputedStyle(part).overflowX !== "visible" && seen(part) && part.scrollWidth > part.clientWidth + 1,
+      );
+      const box = one.getBoundingClientRect();
+      if (clips.length || beyond(text.getBoundingClientRect(), box) || beyond(box, screen))
+        faults.push(`label cut: ${one.textContent.trim()}`);
+    }
+    for (const table of document.querySelectorAll("table")) {
+      if (!seen(table)) continue;
+      const box = table.parentElement.getBoundingClientRect();
+      for (const cell of table.querySelectorAll("tbody td, tbody td *"))
+        if (seen(cell) && beyond(cell.getBoundingClientRect(), box))
+          faults.push(`beyond its table's box: ${cell.textContent.trim() || cell.className}`);
+    }
+    return faults.slice(0, 20);
+  });
 
 /** What a wallet was asked to sign or to send, in this order. */
 const asked = (wallet) =>
@@ -833,7 +866,21 @@ await scenario("distributor decides on parked readings", { index: DISTRIBUTOR },
   await shown(page.getByText("No reading waits for a decision."));
 });
 
-await scenario("regulator grants and revokes a role", { index: 0 }, async ({ page }) => {
+await scenario("distributor revokes a meter", { index: DISTRIBUTOR }, async ({ page }) => {
+  await go(page, "admin");
+  await connect(page);
+  await page.getByRole("tab", { name: "Meters" }).click();
+  const row = page.getByTestId("meters").locator("tr", { hasText: "NEW1" });
+  await row.getByRole("button", { name: "Revoke: NEW1" }).click();
+  await shown(dialog(page).getByText("Revoke: NEW1"));
+  await sign(page);
+  await shown(page.getByText("The meter is revoked"));
+  await ask("next-epoch");
+  await shown(row.getByText("The meter is revoked"));
+  assert.equal(await row.getByRole("button").count(), 0);
+});
+
+await scenario("regulator grants and revokes a role", { index: REGULATOR }, async ({ page }) => {
   const somebody = (await pageWithWallet(browser, { url, index: NEWCOMER })).wallet.account.address;
   await go(page, "admin");
   await connect(page);
@@ -851,7 +898,7 @@ await scenario("regulator grants and revokes a role", { index: 0 }, async ({ pag
   await shown(page.getByRole("button", { name: "Grant: distributor" }));
 });
 
-await scenario("regulator pauses and resumes", { index: 0 }, async ({ page }) => {
+await scenario("regulator pauses and resumes", { index: REGULATOR }, async ({ page }) => {
   await go(page, "admin");
   await connect(page);
   await press(page, "Pause trading");
@@ -865,51 +912,89 @@ await scenario("regulator pauses and resumes", { index: 0 }, async ({ page }) =>
   await shown(page.getByText("Trading goes on").first());
 });
 
-for (const dark of [false, true])
-  for (const language of ["en", "th"])
-    for (const width of language === "th" && dark ? [360] : language === "en" && !dark ? [1280, 360] : [1280]) {
-      const name = `screens ${dark ? "dark" : "light"} ${language} ${width}`;
-      await scenario(
-        name,
-        { dark, language, width, height: width === 360 ? 740 : 900, connected: false },
-        async (opened) => {
-          const { page } = opened;
-          await go(page, "market");
-          await connect(page);
-          for (const path of [
-            "market",
-            "energy",
-            "community",
-            "explorer",
-            "explorer/epoch/LAST",
-            "explorer/account/GUEST",
-            "explorer/meter/GUEST",
-            "admin",
-            "roles",
-          ]) {
-            const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
-            if (path === "roles") await page.getByRole("tab").last().click();
-            else
-              await go(
-                page,
-                path.replace("LAST", last.epoch).replace("account/GUEST", `account/${opened.wallet.account.address}`),
-              );
-            await page.locator("main .card").first().waitFor();
-            await page.locator("main [class*=Skeleton]").first().waitFor({ state: "detached" });
-            // Charts draw when their box has its size, one frame later.
-            await page.waitForTimeout(400);
-            const file = `${path.replaceAll("/", "-").toLowerCase()}-${dark ? "dark" : "light"}-${language}-${width}.png`;
-            await page.screenshot({ path: join(folder, file), fullPage: true });
-            const over = await tooWide(page);
-            assert.equal(over, 0, `${path} is ${over} px too wide`);
-            // Faults depend on theme and width, hardly on the language.
-            if (language === "th" && width !== 360) continue;
-            await judge(page, file);
-          }
-          assert.deepEqual(opened.seen.errors, []);
-        },
-      );
-    }
+const PARTICIPANTS_TAB = 1;
+const METERS_TAB = 2;
+const PARKED_TAB = 3;
+const ROLES_TAB = 4;
+
+/** Every page, and every tab of it, as somebody who has business there: [account, file's name, path, tab]. */
+const VIEWS = [
+  [GUEST, "market", "market"],
+  [GUEST, "energy", "energy"],
+  [GUEST, "community", "community"],
+  [GUEST, "explorer", "explorer"],
+  [GUEST, "explorer-trades", "explorer", 1],
+  [GUEST, "explorer-blocks", "explorer", 2],
+  [GUEST, "explorer-epoch", "explorer/epoch/LAST"],
+  [GUEST, "explorer-block", "explorer/block/CLEARED"],
+  [GUEST, "explorer-account", "explorer/account/OWN"],
+  [GUEST, "explorer-meter", "explorer/meter/GUEST"],
+  [GUEST, "admin-guest", "admin"],
+  [REGULATOR, "admin-health", "admin"],
+  [DISTRIBUTOR, "admin-participants", "admin", PARTICIPANTS_TAB],
+  [DISTRIBUTOR, "admin-meters", "admin", METERS_TAB],
+  [DISTRIBUTOR, "admin-parked", "admin", PARKED_TAB],
+  [REGULATOR, "admin-roles", "admin", ROLES_TAB],
+];
+
+/** Brings a view in front of a person. */
+async function view(page, wallet, path, tab) {
+  const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
+  const { address } = wallet.account;
+  await go(page, path.replace("LAST", last.epoch).replace("CLEARED", last.cleared_block).replace("OWN", address));
+  if (tab !== undefined) await page.getByRole("tab").nth(tab).click();
+  if (tab === METERS_TAB && path === "admin") await page.locator("details summary").click();
+  await page.locator("main .card").first().waitFor();
+  await page.locator("main [class*=Skeleton]").first().waitFor({ state: "detached" });
+  // Charts draw when their box has its size, one frame later.
+  await page.waitForTimeout(400);
+}
+
+// Theme, language, width, and whether axe judges: faults depend on theme and width, hardly on the language.
+for (const [theme, language, width, judged] of [
+  ["light", "en", 1280, true],
+  ["light", "en", 360, true],
+  ["light", "th", 1280, false],
+  ["dark", "en", 1280, true],
+  ["dark", "th", 360, true],
+])
+  await scenario(
+    `screens ${theme} ${language} ${width}`,
+    { dark: theme === "dark", language, width, height: width === 360 ? 740 : 900 },
+    async (opened) => {
+      const faults = [];
+      for (const index of [GUEST, DISTRIBUTOR, REGULATOR]) {
+        const { page, wallet, seen, context } =
+          index === GUEST
+            ? opened
+            : await pageWithWallet(browser, {
+                url,
+                index,
+                dark: theme === "dark",
+                language,
+                width,
+                height: width === 360 ? 740 : 900,
+              });
+        await go(page, "market");
+        await connect(page);
+        for (const [account, name, path, tab] of VIEWS) {
+          if (account !== index) continue;
+          await view(page, wallet, path, tab);
+          const file = `${name}-${theme}-${language}-${width}.png`;
+          await page.screenshot({ path: join(folder, file), fullPage: true });
+          const over = await page.evaluate(
+            () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+          );
+          if (over) faults.push(`${name}: ${over} px too wide`);
+          faults.push(...(await cutOff(page)).map((fault) => `${name}: ${fault}`));
+          if (judged) await judge(page, file);
+        }
+        assert.deepEqual(seen.errors, []);
+        if (index !== GUEST) await context.close();
+      }
+      assert.deepEqual(faults, []);
+    },
+  );
 told.serious = serious;
 
 await scenario("suspended account", { index: DISTRIBUTOR }, async ({ page }) => {
@@ -925,6 +1010,31 @@ await scenario("suspended account", { index: DISTRIBUTOR }, async ({ page }) => 
   await connect(guest.page);
   await shown(guest.page.getByText("This account is suspended"));
   assert.ok(await guest.page.getByRole("button", { name: "Place order" }).isDisabled());
+});
+
+await scenario("reinstated account", { index: DISTRIBUTOR }, async ({ page }) => {
+  const guest = await pageWithWallet(browser, { url, index: GUEST });
+  await go(guest.page, "market");
+  await connect(guest.page);
+  await shown(guest.page.getByText("This account is suspended"));
+  await go(page, "admin");
+  await connect(page);
+  await page.getByRole("tab", { name: "Participants" }).click();
+  await page.getByRole("button", { name: `Reinstate: ${guest.wallet.account.address}` }).click();
+  await sign(page);
+  await shown(page.getByText("The participant is active again"));
+  await guest.page.getByText("This account is suspended").waitFor({ state: "hidden" });
+  await order(guest.page, { kwh: "0.1", limit: "1.00" });
+  await shown(guest.page.getByText("Your order is in the market"));
+});
+
+await scenario("a stranger is told how to become a participant", { index: STRANGER }, async ({ page }) => {
+  await go(page, "market");
+  await connect(page);
+  const ticket = page.getByRole("region", { name: "New order" });
+  await shown(ticket.getByText(/no participant yet.*Give its address to your distributor/));
+  assert.equal(await ticket.getByRole("button", { name: "Deposit" }).count(), 0);
+  assert.ok(await ticket.getByRole("button", { name: "Place order" }).isDisabled());
 });
 
 await scenario("no news: what is shown is the chain's, and said to be old", {}, async ({ page }) => {

@@ -55,6 +55,7 @@ export const addressOf = (deployment: Deployment, name: ContractName): Address =
 
 /** What an account has, owes and may do. Energy in micro-Wh, money in money units, both as if settled now. */
 export type Holding = {
+  block: bigint;
   status: "unknown" | "active" | "suspended";
   zone: number;
   nonce: number;
@@ -69,36 +70,42 @@ export type Holding = {
 
 const STATUSES = ["unknown", "active", "suspended"] as const;
 
-/** An account as the chain has it now. */
+/** An account as the chain has it now, all of it at one block. */
 export async function readHolding(reader: Reader, deployment: Deployment, account: Address): Promise<Holding> {
+  const block = await reader.getBlockNumber({ cacheTime: 0 });
   const [[held], [imports], walletGridWei, walletBahtWei] = await Promise.all([
     reader.readContract({
       address: addressOf(deployment, "Trading"),
       abi: tradingAbi,
       functionName: "accountsOf",
       args: [[account]],
+      blockNumber: block,
     }),
     reader.readContract({
       address: addressOf(deployment, "Metering"),
       abi: meteringAbi,
       functionName: "importsOf",
       args: [[account]],
+      blockNumber: block,
     }),
     reader.readContract({
       address: addressOf(deployment, "GridToken"),
       abi: gridTokenAbi,
       functionName: "balanceOf",
       args: [account],
+      blockNumber: block,
     }),
     reader.readContract({
       address: addressOf(deployment, "BahtToken"),
       abi: bahtTokenAbi,
       functionName: "balanceOf",
       args: [account],
+      blockNumber: block,
     }),
   ]);
   if (!held || !imports) throw new Error("the contracts told nothing of the account");
   return {
+    block,
     status: STATUSES[held.status] ?? "unknown",
     zone: held.zone,
     nonce: held.nonce,

@@ -24,8 +24,8 @@ export const theme = createTheme({
   defaultRadius: "md",
   cursorType: "pointer",
   components: {
-    // Names stay as they are written: Thai has no capitals, and a role is no shout.
-    Badge: { styles: { root: { textTransform: "none" } } },
+    // Names stay as they are written: Thai has no capitals, and a role is no shout. They are never cut.
+    Badge: { styles: { root: { textTransform: "none", minWidth: "max-content" } } },
     // A message is told in ink: the colour around it is enough.
     Alert: { styles: { title: { color: "var(--ink)" }, message: { color: "var(--ink)" } } },
   },

@@ -175,7 +175,8 @@ export function Ticket(props: {
             )}
           </p>
         )}
-        {short && (
+        {holding?.status === "unknown" && <p className="quiet">{t.ticket.stranger}</p>}
+        {short && holding?.status !== "unknown" && (
           <div className="bad" role="alert" style={{ fontSize: "0.875rem" }}>
             {short}{" "}
             {side === "buy" && (

@@ -80,16 +80,6 @@ export function Hex({ value, href }: { value: string; href?: string }) {
   );
 }
 
-/** A table that may be wider than the screen, and can then be moved by keyboard too. */
-export function Scroll({ children }: { children: ReactNode }) {
-  const { t } = useWords();
-  return (
-    <div className="scroll" tabIndex={0} role="group" aria-label={t.app.table}>
-      {children}
-    </div>
-  );
-}
-
 /** A choice that fills a field in. */
 export function Quick(props: { onClick: () => void; children: ReactNode; pressed?: boolean }) {
   return (

@@ -12,7 +12,7 @@ export function useRegisterColumns(): Column<Shapes["MeterShape"]>[] {
       title: t.energy.lastReading,
       of: ({ interval_end: end }) => (end === null ? t.energy.noReading : clock(end, language)),
     },
-    { title: `${t.community.used}, kWh`, figure: true, of: (meter) => kwh(meter.import_register_wh ?? 0, language) },
-    { title: `${t.community.fedIn}, kWh`, figure: true, of: (meter) => kwh(meter.export_register_wh ?? 0, language) },
+    { title: `${t.community.used}, kWh`, as: "figure", of: (meter) => kwh(meter.import_register_wh ?? 0, language) },
+    { title: `${t.community.fedIn}, kWh`, as: "figure", of: (meter) => kwh(meter.export_register_wh ?? 0, language) },
   ];
 }

@@ -26,7 +26,6 @@ export const en = {
       "This page works with the chain alone. Prices, orders, balances and deposits are here; history, bills and the community's figures need an API.",
     needsApi: "This needs the market's API, which this page was built without.",
     copy: "Copy",
-    table: "Table",
   },
   live: {
     waiting: "Connecting",
@@ -127,6 +126,8 @@ export const en = {
     badLimit: (least: string, most: string) => `From ${least} to ${most} THB, in whole satang, with a point: write 1.5`,
     tooDear: "You do not have so much free money. Deposit some, or order less.",
     tooMuch: "You do not have so much free energy. Order less.",
+    stranger:
+      "This account is no participant yet, so it can neither deposit nor trade. Give its address to your distributor (MEA or PEA), who registers you and your meter.",
     needWallet: "Connect a wallet to trade. Looking is free.",
     deposit: "Deposit",
     confirmBuy: (energy: string, limit: string) => `Buy ${energy} kWh for at most ${limit} THB/kWh`,
@@ -584,6 +585,49 @@ export const en = {
       "The market may not take so much from your wallet. Deposit again, and sign the permission.",
     ERC2612ExpiredSignature: "The permission has run out. Sign it again.",
     ERC2612InvalidSigner: "The permission was signed by another account. Check which one is chosen in your wallet.",
+    AccessManagedInvalidAuthority: "There is no contract at the new authority's address. Check the address.",
+    AccessManagedRequiredDelay:
+      "This role acts after a delay. Schedule the action first, and carry it out when the delay is over.",
+    AccessManagerAlreadyScheduled: "The same action is scheduled already. Wait for its time, or cancel it.",
+    AccessManagerBadConfirmation:
+      "A role is given up only by the account that holds it. Choose that account in your wallet.",
+    AccessManagerExpired: "The scheduled action was not carried out in time. Schedule it again.",
+    AccessManagerInvalidInitialAdmin: "The zero address cannot be the regulator. Enter another.",
+    AccessManagerLockedFunction: "Who may use this function cannot be changed. Choose another.",
+    AccessManagerLockedRole: "This role cannot be changed. Choose another.",
+    AccessManagerNotReady: "The delay of this action is not over. Wait, then try again.",
+    AccessManagerNotScheduled: "This action is not scheduled, or was carried out. Schedule it first.",
+    AccessManagerUnauthorizedAccount:
+      "This account does not have the role for that. Choose another account, or ask the regulator.",
+    AccessManagerUnauthorizedCall:
+      "This account does not have the role for that. Choose another account, or ask the regulator.",
+    AccessManagerUnauthorizedCancel:
+      "Only who scheduled this action or guards it may cancel it. Choose that account in your wallet.",
+    AccessManagerUnauthorizedConsume:
+      "The scheduled action belongs to another contract. Check which contract it is for.",
+    AddressEmptyCode:
+      "There is no contract at this address. Check that your wallet is on the market's network, and load the page again.",
+    ECDSAInvalidSignature:
+      "The signature cannot be read. Check which account is chosen in your wallet, and sign again.",
+    ECDSAInvalidSignatureLength:
+      "The signature cannot be read. Check which account is chosen in your wallet, and sign again.",
+    ECDSAInvalidSignatureS:
+      "The signature cannot be read. Check which account is chosen in your wallet, and sign again.",
+    ERC20InvalidApprover: "The zero address cannot allow anything. Choose an account in your wallet.",
+    ERC20InvalidReceiver: "This address cannot receive. Enter another.",
+    ERC20InvalidSender: "The zero address has nothing to send. Choose an account in your wallet.",
+    ERC20InvalidSpender: "The zero address cannot be given an allowance. Enter another.",
+    FailedCall:
+      "A contract that was called refused and did not say why. Nothing was changed. Try again, and tell the regulator if it goes on.",
+    InsufficientBalance: "The contract does not hold so much ether. Send less.",
+    InvalidAccountNonce: "A newer permission of yours was used already. Sign it again.",
+    InvalidShortString:
+      "A name in the contract cannot be read. Load the page again, and tell the regulator if it goes on.",
+    ReentrancyGuardReentrantCall:
+      "A contract tried to enter the market twice in one transaction. Nothing was changed. Send the steps one by one.",
+    SafeCastOverflowedUintDowncast: "A number is larger than the market can count. Enter a smaller one.",
+    SafeERC20FailedOperation: "The token refused to move the amount. Check your wallet's balance, and try again.",
+    StringTooLong: "The name is too long. Use at most 31 characters.",
   },
 };
 

@@ -412,7 +412,7 @@ function NewMeter({ ask }: { ask: Ask }) {
               { value: "consumer", label: t.energy.consumer },
             ]}
           />
-          <div className="figures">
+          <div className="fields">
             {(Object.keys(checks) as Fields[]).map((name) => {
               const [label, holds, fault] = checks[name];
               return (
@@ -455,8 +455,8 @@ function ParkedReadings({ ask, may }: { ask: Ask; may: boolean }) {
               columns={[
                 { title: t.admin.meterId, of: ({ meterId }) => textOf(meterId) },
                 { title: t.explorer.account, of: ({ owner }) => <Hex value={owner} /> },
-                { title: `${t.community.used}, kWh`, figure: true, of: ({ importWh }) => kwh(importWh, language) },
-                { title: `${t.community.fedIn}, kWh`, figure: true, of: ({ exportWh }) => kwh(exportWh, language) },
+                { title: `${t.community.used}, kWh`, as: "figure", of: ({ importWh }) => kwh(importWh, language) },
+                { title: `${t.community.fedIn}, kWh`, as: "figure", of: ({ exportWh }) => kwh(exportWh, language) },
                 may && {
                   title: t.admin.actions,
                   of: ({ id, meterId, exportWh }) => (

@@ -4,10 +4,11 @@ import { Group, TextInput } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { type Shapes, told } from "../api";
-import { Card, Empty, Figure, Loaded, Scroll } from "../components/bits";
+import { Card, Empty, Figure, Loaded } from "../components/bits";
 import { AccountLink } from "../components/links";
 import { EnergyChart } from "../components/EnergyChart";
 import { type Point, PriceChart } from "../components/PriceChart";
+import { Table } from "../components/Table";
 import { useGrid, useTariff } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
@@ -206,37 +207,23 @@ function FlowTable({ flows }: { flows: Shapes["Flow"][] }) {
   const most = largest[0]?.energy_wh ?? 0;
   if (!largest.length) return <Empty title={t.community.none} how={t.community.noneHow} />;
   return (
-    <Scroll>
-      <table className="rows">
-        <thead>
-          <tr>
-            <th scope="col">{t.community.from}</th>
-            <th scope="col">{t.community.to}</th>
-            <th scope="col" className="n">
-              kWh
-            </th>
-            <th scope="col" className="wide" aria-hidden="true" style={{ width: "45%" }} />
-          </tr>
-        </thead>
-        <tbody>
-          {largest.map(({ seller, buyer, energy_wh }) => (
-            <tr key={seller + buyer}>
-              <td>
-                <AccountLink account={seller} />
-              </td>
-              <td>
-                <AccountLink account={buyer} />
-              </td>
-              <td className="n">{kwh(energy_wh, language)}</td>
-              <td className="wide" aria-hidden="true">
-                <div className="bar" style={{ background: "none" }}>
-                  <div style={{ width: `${(100 * energy_wh) / most}%` }} />
-                </div>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </Scroll>
+    <Table
+      rows={largest}
+      idOf={({ seller, buyer }) => seller + buyer}
+      columns={[
+        { title: t.community.from, of: ({ seller }) => <AccountLink account={seller} /> },
+        { title: t.community.to, of: ({ buyer }) => <AccountLink account={buyer} /> },
+        { title: "kWh", as: "figure", of: ({ energy_wh }) => kwh(energy_wh, language) },
+        {
+          title: "",
+          as: "aside",
+          of: ({ energy_wh }) => (
+            <div className="bar" style={{ background: "none" }}>
+              <div style={{ width: `${(100 * energy_wh) / most}%` }} />
+            </div>
+          ),
+        },
+      ]}
+    />
   );
 }

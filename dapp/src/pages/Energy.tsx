@@ -1,8 +1,8 @@
 /** One's own energy and money: what today brought, what there is, what the meters say, and the bill. */
 
 import { Alert, Button, Group, TextInput } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
+import { useQuery, type UseQueryResult } from "@tanstack/react-query";
+import { useEffect, useMemo, useState } from "react";
 import type { Address } from "viem";
 import { Link } from "wouter";
 import { market as limits } from "../generated/market";
@@ -19,6 +19,7 @@ import { useAccount, useHolding, useStatement } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
 import { type Day, dayOf } from "../today";
+import { goesWith } from "../together";
 import { baht, bahtOfUthb, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH } from "../units";
 
 const WEI_PER_WH = 10n ** 15n;
@@ -66,13 +67,29 @@ export function useEpochStart(): number | null {
   return epoch === null ? null : genesis + epoch * epochSeconds;
 }
 
+/**
+ * The newest statement that goes with what the account is shown to hold: one that knows of a later block waits until the
+ * holding does too.
+ */
+function useTogether(statement: Shapes["Statement"] | null | undefined, holding: UseQueryResult<Holding>) {
+  const [shown, setShown] = useState<typeof statement>();
+  const { data, isError, refetch } = holding;
+  const together = isError || goesWith(statement, data);
+  if (together && shown !== statement) setShown(statement);
+  useEffect(() => {
+    if (!together) void refetch();
+  }, [together, refetch]);
+  return together ? statement : shown;
+}
+
 function Today({ account }: { account: Address }) {
   const { t, language } = useWords();
   const now = useEpochStart();
   const statement = useStatement(account, now === null ? null : monthOf(now));
+  const found = useTogether(statement.data, useHolding(account));
   return (
     <Loaded query={statement} height={280}>
-      {(found) => {
+      {() => {
         // Without a statement there is no today: the statement's own place says so.
         if (!found || now === null) return null;
         const today = dayOf(found, midnightBefore(now));

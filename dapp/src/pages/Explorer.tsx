@@ -92,17 +92,17 @@ function Epochs() {
             },
             {
               title: t.explorer.time,
-              when: true,
+              as: "when",
               of: ({ start }) => `${day(start, language)} ${clock(start, language)}`,
             },
             {
               title: t.units.perKwh,
-              figure: true,
+              as: "figure",
               of: ({ result }) => (result.price2 ? price(result.price2, tickWei, language) : t.market.noTrade),
             },
             {
               title: "kWh",
-              figure: true,
+              as: "figure",
               of: ({ result }) => (result.price2 ? kwh(result.volume_wh, language) : ""),
             },
             {
@@ -155,9 +155,9 @@ function Blocks() {
               of: ({ number }) => <Link href={`/explorer/block/${number}`}>{count(number, language)}</Link>,
             },
             { title: t.explorer.time, of: ({ timestamp }) => clock(timestamp, language) },
-            { title: t.explorer.transactions, figure: true, of: (block) => count(block.transactions, language) },
-            { title: t.explorer.events, figure: true, of: (block) => count(block.events, language) },
-            { title: t.explorer.gas, figure: true, of: (block) => count(block.gas_used, language) },
+            { title: t.explorer.transactions, as: "figure", of: (block) => count(block.transactions, language) },
+            { title: t.explorer.events, as: "figure", of: (block) => count(block.events, language) },
+            { title: t.explorer.gas, as: "figure", of: (block) => count(block.gas_used, language) },
             { title: t.explorer.hash, of: ({ hash }) => <Hex value={hash} /> },
           ]}
         />

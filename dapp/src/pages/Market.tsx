@@ -181,13 +181,13 @@ function LastEpochs({ epochs }: { epochs: Cleared[] }) {
         { title: t.market.time, of: ({ start }) => clock(start, language) },
         {
           title: t.units.perKwh,
-          figure: true,
+          as: "figure",
           of: ({ price2 }) =>
             price2 ? price(price2, deployment.tickWei, language) : <span className="quiet">{t.market.noTrade}</span>,
         },
         {
           title: `${t.market.traded}, kWh`,
-          figure: true,
+          as: "figure",
           of: ({ price2, volumeWh }) => (price2 ? kwh(volumeWh, language) : ""),
         },
       ]}

@@ -73,7 +73,7 @@ export function Account({ address }: { address: string }) {
                     { title: t.admin.kind, of: ({ kind }) => t.energy[kind] },
                     {
                       title: t.energy.lastReading,
-                      when: true,
+                      as: "when",
                       of: ({ interval_end: end }) =>
                         end === null ? t.energy.noReading : `${day(end, language)} ${clock(end, language)}`,
                     },

@@ -89,6 +89,7 @@ function Events({ events }: { events: Shapes["EventShape"][] }) {
         { title: t.explorer.event, of: ({ contract, name }) => `${contract}.${name}` },
         {
           title: t.explorer.values,
+          as: "long",
           of: ({ args }) => <span className="mono">{JSON.stringify(args)}</span>,
         },
       ]}

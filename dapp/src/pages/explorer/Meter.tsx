@@ -56,11 +56,11 @@ export function Meter({ meterId }: { meterId: string }) {
                   columns={[
                     {
                       title: t.explorer.until,
-                      when: true,
+                      as: "when",
                       of: ({ interval_end: end }) => `${day(end, language)} ${clock(end, language)}`,
                     },
-                    { title: `${t.community.used}, kWh`, figure: true, of: (read) => kwh(read.import_wh, language) },
-                    { title: `${t.community.fedIn}, kWh`, figure: true, of: (read) => kwh(read.export_wh, language) },
+                    { title: `${t.community.used}, kWh`, as: "figure", of: (read) => kwh(read.import_wh, language) },
+                    { title: `${t.community.fedIn}, kWh`, as: "figure", of: (read) => kwh(read.export_wh, language) },
                     { title: t.admin.kind, of: ({ kind }) => t.explorer.readingKinds[kind] },
                     { title: t.explorer.transaction, of: ({ tx_hash }) => <TxLink hash={tx_hash} /> },
                   ]}

@@ -32,9 +32,9 @@ export function TradeTable({ trades, epochs = false }: { trades: Trade[]; epochs
           },
           { title: t.explorer.account, of: ({ account }) => <AccountLink account={account} /> },
           { title: t.orders.side, of: ({ side }) => <SideBadge side={side} /> },
-          { title: "kWh", figure: true, of: ({ energy_uwh }) => kwhOfUwh(BigInt(energy_uwh), language) },
-          { title: t.units.perKwh, figure: true, of: ({ price2 }) => price(price2, deployment.tickWei, language) },
-          { title: t.units.thb, figure: true, of: ({ money_wei }) => baht(BigInt(money_wei), language) },
+          { title: "kWh", as: "figure", of: ({ energy_uwh }) => kwhOfUwh(BigInt(energy_uwh), language) },
+          { title: t.units.perKwh, as: "figure", of: ({ price2 }) => price(price2, deployment.tickWei, language) },
+          { title: t.units.thb, as: "figure", of: ({ money_wei }) => baht(BigInt(money_wei), language) },
           {
             title: t.explorer.origin,
             of: (trade) => (
