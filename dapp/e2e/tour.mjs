@@ -76,7 +76,7 @@ const picture = async (page, name) => {
 
 /** Goes on to an epoch in which somebody sells, which at night nobody may. */
 const untilSomebodySells = async () => {
-  for (let asks = []; asks.length === 0; ) {
+  for (let asks = []; asks.length === 0;) {
     await ask("next-epoch");
     await new Promise((over) => setTimeout(over, 2_000));
     ({ asks } = await (await fetch(`${url}/api/v1/energy/book`)).json());
