@@ -863,7 +863,7 @@ await scenario("distributor decides on parked readings", { index: DISTRIBUTOR },
     .click();
   await sign(page);
   await shown(page.getByText("The reading is refused for good"));
-  await shown(page.getByText("No reading waits for a decision."));
+  await page.getByRole("row", { name: /B018/ }).waitFor({ state: "hidden" });
 });
 
 await scenario("distributor revokes a meter", { index: DISTRIBUTOR }, async ({ page }) => {

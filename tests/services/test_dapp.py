@@ -29,7 +29,6 @@ TOUR = ROOT / "dapp" / "e2e" / "tour.mjs"
 SCREENS = ROOT / ".build" / "screens"
 TOUR_S = 800
 """Longest time for the whole tour; a bound, not an expectation."""
-pytestmark = pytest.mark.timeout(TOUR_S + 100)
 UNREAD_S = 3
 """How long an epoch stands open before its meters are read, where it is asked for; pages have asked by then."""
 MOST_SCRIPT_BYTES = 300_000
