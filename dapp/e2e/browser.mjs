@@ -43,6 +43,7 @@ export async function pageWithWallet(
     // What a person waits for before answering.
     until: null,
     asked: [],
+    messages: [],
     added: [],
   };
 
@@ -73,6 +74,7 @@ export async function pageWithWallet(
         return { result: null, chainId: wallet.chainId };
       case "eth_signTypedData_v4": {
         const { domain, types, primaryType, message } = JSON.parse(params[1]);
+        wallet.messages.push(message);
         const members = Object.fromEntries(Object.entries(types).filter(([name]) => name !== "EIP712Domain"));
         return { result: await account.signTypedData({ domain, types: members, primaryType, message }) };
       }

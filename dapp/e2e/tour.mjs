@@ -283,10 +283,12 @@ await scenario("deposit with permit", {}, async ({ page, wallet }) => {
   await dialog(page).getByLabel("Amount").fill("200");
   await dialog(page).getByRole("button", { name: "Deposit" }).click();
   await shown(dialog(page).getByText("Allow the market to take 200.00 THB from your wallet, once"));
+  await shown(dialog(page).getByText(/In your wallet it reads: value 2(0{20})\./));
   await sign(page);
   await shown(page.getByText("200.00 THB is in your account"));
   await shown(page.getByTestId("balance").getByText("200.00", { exact: false }).first());
   assert.deepEqual(asked(wallet), ["eth_signTypedData_v4"]);
+  assert.equal(wallet.messages[0].value, `2${"0".repeat(20)}`);
 });
 
 await scenario("signature rejected", {}, async ({ page, wallet }) => {
@@ -309,8 +311,11 @@ await scenario("order, seen in the book, filled when the epoch clears", {}, asyn
   await shown(page.getByText(/You would get 0.400 kWh for \d+\.\d\d THB/));
   await press(page, "Place order");
   await shown(dialog(page).getByText("Buy 0.400 kWh for at most 4.31 THB/kWh"));
+  await shown(dialog(page).getByText("In your wallet it reads: action buy, energyWh 400, limitTicksPerKWh 431."));
   await sign(page);
   await shown(page.getByText("Your order is in the market"));
+  const [{ action, energyWh, limitTicksPerKWh }] = wallet.messages[0].orders;
+  assert.deepEqual([action, Number(energyWh), Number(limitTicksPerKWh)], ["buy", 400, 431]);
   await shown(page.getByTestId("open-orders").getByText("0.400 kWh"));
   assert.ok(!wallet.asked.includes("eth_sendTransaction"));
   const book = await (await fetch(`${url}/api/v1/energy/book`)).json();

@@ -13,7 +13,7 @@ import { inTheWay } from "../flows/underway";
 import { useWords } from "../i18n";
 import { useMarket, useUnderway } from "../market";
 import { decimal, parseDecimal } from "../units";
-import { stepsOf, useRelay } from "./relayed";
+import { fieldsOf, stepsOf, useRelay } from "./relayed";
 import { type Intent, Interrupted, type Step, Steps } from "./Steps";
 import { amountSays } from "./Underway";
 
@@ -82,6 +82,7 @@ function Form(props: { account: Address; direction: Direction; holding: Holding;
       steps: stepsOf(relay, t, {
         title,
         details: [],
+        shows: { asset, amountWei: String(wei) },
         sign: () => signWithdrawal(market, asset, wei),
         keep: (body) => keepSigned(market, account, { kind: "withdrawal", body }),
         hand: (signed) => handWithdrawal(market, signed),
@@ -113,6 +114,7 @@ function Form(props: { account: Address; direction: Direction; holding: Holding;
     const both: Step = {
       title,
       details: [t.funds.twoSteps],
+      shows: fieldsOf({ value: String(wei) }),
       fee: true,
       act: async (say, unlessClosed) => {
         const permit = await signPermit(market, asset, wei);
@@ -132,6 +134,7 @@ function Form(props: { account: Address; direction: Direction; holding: Holding;
       steps: stepsOf(relay, t, {
         title,
         details: [t.funds.oneStep],
+        shows: { value: String(wei) },
         sign: () => signPermit(market, asset, wei),
         keep: (body) => keepSigned(market, account, { kind: "deposit", body }),
         hand: (permit) => handDeposit(market, permit),

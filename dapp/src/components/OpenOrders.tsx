@@ -35,6 +35,7 @@ export function OpenOrders() {
       steps: stepsOf(relay, t, {
         title,
         details: [t.orders.cancelHow],
+        shows: { action: order.side, energyWh: order.quantityWh, limitTicksPerKWh: order.tick },
         sign: () => signCancel(market, order),
         hand: (signed) => handCancel(market, signed),
         follow: (errand) => followErrand(market, errand),

@@ -13,6 +13,8 @@ export type Step = {
   /** What it does, as a sentence. */
   title: string;
   details?: string[];
+  /** What the wallet shows of it, in the message's own words; left out for what it shows nothing of. */
+  shows?: string;
   /** Whether it is a transaction, with a fee, or a signature alone. */
   fee: boolean;
   /** Text of the button; the wallet's signature if it is not told. */
@@ -128,7 +130,7 @@ function Walk({ intent, close }: { intent: Intent; close: () => void }) {
       ))}
       {!(problem instanceof Unheard) && (
         <Text size="sm" c="var(--quiet)">
-          {step.fee ? t.flow.fee : t.flow.noFee} {t.flow.checked}
+          {step.fee ? t.flow.fee : t.flow.noFee} {step.shows && t.flow.checked(step.shows)}
         </Text>
       )}
       {problem !== null && <Problem problem={problem} />}

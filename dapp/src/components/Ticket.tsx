@@ -269,6 +269,12 @@ function intentOf(
     return stepsOf(relay, t, {
       title,
       details: [means, ...stands, ...once],
+      shows: {
+        action: order.side,
+        energyWh: order.quantityWh,
+        limitTicksPerKWh: order.tick,
+        ...(order.untilEpoch === null ? {} : { untilEpoch: order.untilEpoch }),
+      },
       sign: async () => {
         try {
           return await signOrders(market, await messageFor(market, account, order, told));

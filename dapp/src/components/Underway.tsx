@@ -186,7 +186,7 @@ function Undecided(props: { account: Address; keeping: Keeping; signed: Signed; 
   const drop = (nonce: number) => {
     const told = {
       title: `${t.underway.letGo}: ${said}`,
-      details: [t.underway.letGoHow, t.underway.letGoShows(String(nonce))],
+      details: [t.underway.letGoHow],
     };
     // It may have come about before it was let go.
     const look = async () => {
@@ -198,6 +198,7 @@ function Undecided(props: { account: Address; keeping: Keeping; signed: Signed; 
       done: t.underway.gone,
       steps: stepsOf(relay, t, {
         ...told,
+        shows: { nonce },
         sign: () => signLettingGo(market, nonce),
         hand: (body) => handLettingGo(market, body),
         follow: async (errand) => {

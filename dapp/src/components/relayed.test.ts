@@ -20,6 +20,7 @@ function steps(relay: RelayState, failure?: Error, onceOnly = true, lost?: Error
   const made = stepsOf(relay, en, {
     title: "signed",
     details: [],
+    shows: { action: "buy", energyWh: 300 },
     sign: () => {
       done.push("signed");
       return Promise.resolve("signature");
@@ -123,6 +124,7 @@ function kept(failure?: Error, isDone = false, sends?: Error) {
   const made = stepsOf("there", en, {
     title: "signed",
     details: [],
+    shows: { action: "buy", energyWh: 300 },
     sign: () => Promise.resolve("signature"),
     keep: (signed) => {
       done.push(`kept ${signed}`);
@@ -177,4 +179,19 @@ test("stepsOf: sending oneself fails and it is not done: says so, and it stays k
   const left = await act(made[0]);
   await expect(act(left?.[0])).rejects.toBe(refusal);
   expect(done).toEqual(["kept signature", "handed", "sent"]);
+});
+
+test("stepsOf: a signature, tells it as the wallet shows it; a transaction of one's own, does not", () => {
+  const wanted = {
+    title: "t",
+    details: [],
+    shows: { action: "buy", energyWh: 300 },
+    sign: () => Promise.resolve(1),
+    hand: () => Promise.resolve(2),
+    follow: () => Promise.resolve(),
+    onceOnly: true,
+    direct: () => ({ title: "own", fee: true, act: () => Promise.resolve(undefined) }),
+  };
+  expect(stepsOf("there", en, wanted)[0]?.shows).toBe("action buy, energyWh 300");
+  expect(stepsOf("none", en, wanted)[0]?.shows).toBeUndefined();
 });

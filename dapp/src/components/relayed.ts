@@ -21,6 +21,8 @@ export function useRelay(): RelayState {
 export type Wanted<Handed, Signed = undefined> = {
   title: string;
   details: string[];
+  /** What of the message the wallet shows, by its own names. */
+  shows: Record<string, string | number>;
   /** Has the wallet sign. */
   sign: () => Promise<Signed>;
   /** Keeps what was signed; left out where a second signature could do nothing that the first does not. */
@@ -60,9 +62,16 @@ export async function unlessDone(
   }
 }
 
+/** Fields of a message as a wallet lists them. */
+export function fieldsOf(shows: Record<string, string | number>): string {
+  return Object.entries(shows)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(", ");
+}
+
 /** The steps of something: by the relay while it is there. When it is away, what to do instead is said before. */
 export function stepsOf<Handed, Signed>(relay: RelayState, t: Messages, wanted: Wanted<Handed, Signed>): Step[] {
-  const { title, details, sign, keep, hand, follow, onceOnly, direct } = wanted;
+  const { title, details, shows, sign, keep, hand, follow, onceOnly, direct } = wanted;
   const instead = (signed: Signed | null, keeping: Keeping): Step => {
     const own = direct(signed);
     return {
@@ -106,5 +115,5 @@ export function stepsOf<Handed, Signed>(relay: RelayState, t: Messages, wanted: 
     keeping.settle();
     return undefined;
   };
-  return [{ title, details, fee: false, act }];
+  return [{ title, details, shows: fieldsOf(shows), fee: false, act }];
 }

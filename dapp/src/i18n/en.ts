@@ -68,7 +68,7 @@ export const en = {
     walletAsks:
       "Closing this does not take back what your wallet is asked: decline it there. What it has sent cannot be called back, and is told under “Under way”.",
     notHanded: "Nothing was handed over yet. If you close this, nothing will be, whatever your wallet signs.",
-    checked: "Your wallet will show you these same figures. If it shows others, decline.",
+    checked: (shows: string) => `In your wallet it reads: ${shows}. If it shows other figures there, decline.`,
   },
   market: {
     now: "Price if trading closed now",
@@ -181,7 +181,6 @@ export const en = {
     letGo: "Let it go",
     letGoHow:
       "After this it can never count, and neither can anything else you signed before and nobody has brought. If it came about meanwhile, that stays.",
-    letGoShows: (nonce: string) => `Your wallet shows it by its number: nonce ${nonce}.`,
     gone: "It can no longer count",
     forget: "Forget it",
     seen: "Understood",
