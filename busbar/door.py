@@ -173,8 +173,7 @@ class _Server(uvicorn.Server):
     """Tells the application first that it ends, by what `app.state.ending` holds: streams never end by themselves."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        app: Any = self.config.app
-        for end in getattr(app.state, "ending", ()):
+        for end in getattr(getattr(self.config.app, "state", None), "ending", ()):
             end()
         await super().shutdown(sockets)
 
