@@ -139,14 +139,19 @@ class Impatient(HttpToolsProtocol):
         self._seen: Any = None
         self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._of_address[self._peer] += 1
-        if self._peer not in TRUSTED and self._of_address[self._peer] > MOST_OF_ADDRESS:
-            # It takes nobody's place, and what it asks is not read.
+        self._refused = self._peer not in TRUSTED and self._of_address[self._peer] > MOST_OF_ADDRESS
+        if self._refused:
+            # It takes nobody's place.
             self.connections.discard(self)
-            transport.pause_reading()
             transport.write(_too_many())
             self._timer = self.loop.call_later(LINGER_S, transport.close)
         else:
             self._later()
+
+    def data_received(self, data: bytes) -> None:
+        """Reads what is asked, unless it was refused: a paused transport may hand over what it has all the same."""
+        if not self._refused:
+            super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends to look."""
