@@ -149,7 +149,7 @@ class Impatient(HttpToolsProtocol):
             self._later()
 
     def data_received(self, data: bytes) -> None:
-        """Reads what is asked, unless it was refused: a paused transport may hand over what it has all the same."""
+        """Reads what is asked; of a connection that was refused, nothing."""
         if not self._refused:
             super().data_received(data)
 
