@@ -70,17 +70,28 @@ export type Holding = {
 
 const STATUSES = ["unknown", "active", "suspended"] as const;
 
+/**
+ * A trading account as Trading has it, at a block or now.
+ *
+ * @throws Error if the contract tells nothing of it.
+ */
+export async function readAccount(reader: Reader, deployment: Deployment, account: Address, blockNumber?: bigint) {
+  const [held] = await reader.readContract({
+    address: addressOf(deployment, "Trading"),
+    abi: tradingAbi,
+    functionName: "accountsOf",
+    args: [[account]],
+    blockNumber,
+  });
+  if (!held) throw new Error("the contracts told nothing of the account");
+  return held;
+}
+
 /** An account as the chain has it now, all of it at one block. */
 export async function readHolding(reader: Reader, deployment: Deployment, account: Address): Promise<Holding> {
   const block = await reader.getBlockNumber({ cacheTime: 0 });
-  const [[held], [imports], walletGridWei, walletBahtWei] = await Promise.all([
-    reader.readContract({
-      address: addressOf(deployment, "Trading"),
-      abi: tradingAbi,
-      functionName: "accountsOf",
-      args: [[account]],
-      blockNumber: block,
-    }),
+  const [held, [imports], walletGridWei, walletBahtWei] = await Promise.all([
+    readAccount(reader, deployment, account, block),
     reader.readContract({
       address: addressOf(deployment, "Metering"),
       abi: meteringAbi,
@@ -103,7 +114,7 @@ export async function readHolding(reader: Reader, deployment: Deployment, accoun
       blockNumber: block,
     }),
   ]);
-  if (!held || !imports) throw new Error("the contracts told nothing of the account");
+  if (!imports) throw new Error("the contracts told nothing of the account");
   return {
     block,
     status: STATUSES[held.status] ?? "unknown",

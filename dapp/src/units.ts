@@ -15,6 +15,9 @@ const UTHB = 1_000_000n;
 /** Micro-Wh in a Wh. */
 export const UWH_PER_WH = BigInt(market.microWhPerWh);
 
+/** Wei of GRID, which has 18 decimals, for a Wh. */
+export const WEI_PER_WH = 10n ** 15n;
+
 /** A quotient as decimal text with so many places, rounded half away from zero. */
 export function decimal(numerator: bigint, denominator: bigint, places: number): string {
   const scale = 10n ** BigInt(places);

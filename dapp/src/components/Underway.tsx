@@ -15,14 +15,13 @@ import type { Keeping, Kept, Signed, What } from "../flows/underway";
 import { useWords } from "../i18n";
 import type { Messages } from "../i18n/en";
 import { type Market, startOf, useMarket, useUnderway } from "../market";
-import { baht, kwh, type Language, moment, price, short } from "../units";
+import { baht, kwh, type Language, moment, price, short, WEI_PER_WH } from "../units";
 import { Card } from "./bits";
 import { stepsOf, unlessDone, useRelay } from "./relayed";
 import { type Intent, Problem, type Step, Steps } from "./Steps";
 import { toast } from "./toast";
 
 const LOOK_MS = 2_000;
-const WEI_PER_WH = 10n ** 15n;
 
 /** An order as a sentence. */
 export function orderSays({ side, tick, quantityWh }: Order, tickWei: bigint, t: Messages, language: Language): string {

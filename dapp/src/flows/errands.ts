@@ -2,7 +2,7 @@
 
 import { signTypedData } from "wagmi/actions";
 import { type Shapes, told } from "../api";
-import { addressOf, type OpenOrder, orderPlace } from "../chain";
+import { type OpenOrder, orderPlace, readAccount } from "../chain";
 import { Expired, isLost, Refused, Unheard } from "../failures";
 import { cancelOrderTypes, cancelUpToTypes, market as constants, withdrawTypes } from "../generated/market";
 import { tradingAbi } from "../generated/Trading";
@@ -88,16 +88,7 @@ export async function signWithdrawal(
 ): Promise<Shapes["SignedWithdrawal"]> {
   const account = await onTheChain(market);
   const { reader, deployment } = market;
-  const [[held], block] = await Promise.all([
-    reader.readContract({
-      address: addressOf(deployment, "Trading"),
-      abi: tradingAbi,
-      functionName: "accountsOf",
-      args: [[account]],
-    }),
-    reader.getBlock(),
-  ]);
-  if (!held) throw new Error("the contracts told nothing of the account");
+  const [held, block] = await Promise.all([readAccount(reader, deployment, account), reader.getBlock()]);
   const message = { account, asset, amountWei, to: account, nonce: held.nonce, deadline: block.timestamp + PERMIT_S };
   const signature = await signTypedData(market.wallets, {
     types: withdrawTypes,

@@ -1,7 +1,7 @@
 /** What became of what was signed or sent, as the chain itself says: no relay is asked, and none is believed. */
 
 import type { Address } from "viem";
-import { addressOf } from "../chain";
+import { addressOf, readAccount } from "../chain";
 import { gridTokenAbi } from "../generated/GridToken";
 import { market as constants } from "../generated/market";
 import { tradingAbi } from "../generated/Trading";
@@ -49,14 +49,7 @@ async function lowestNonce({ reader, deployment }: Market, account: Address, sig
       functionName: "nonces",
       args: [account],
     });
-  const [held] = await reader.readContract({
-    address: addressOf(deployment, "Trading"),
-    abi: tradingAbi,
-    functionName: "accountsOf",
-    args: [[account]],
-  });
-  if (!held) throw new Error("the contracts told nothing of the account");
-  return BigInt(held.nonce);
+  return BigInt((await readAccount(reader, deployment, account)).nonce);
 }
 
 /** Whether its time has passed, at a time of the chain. */

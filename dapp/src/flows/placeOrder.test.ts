@@ -84,9 +84,7 @@ function marketIn(epoch: number, answers?: number) {
   };
   const reader = {
     getBlock: () => Promise.resolve({ timestamp: BigInt(epoch * 900) }),
-    getBlockNumber: () => Promise.resolve(1n),
-    readContract: ({ functionName }: { functionName: string }) =>
-      Promise.resolve(functionName === "balanceOf" ? 0n : [{ zone: 1, nonce: 7, status: 1 }]),
+    readContract: () => Promise.resolve([{ zone: 1, nonce: 7, status: 1 }]),
   };
   const deployment = { contracts: {}, genesis: 0, epochSeconds: 900 };
   return { market: { api, reader, deployment } as unknown as Market, asked };

@@ -3,7 +3,7 @@
 import type { Address } from "viem";
 import { signTypedData } from "wagmi/actions";
 import { type Shapes, told } from "../api";
-import { addressOf, packOrder, readHolding } from "../chain";
+import { addressOf, packOrder, readAccount } from "../chain";
 import type { Order } from "../clearing";
 import { Expired, Later, Refused, Tampered } from "../failures";
 import { ordersTypes } from "../generated/market";
@@ -50,7 +50,7 @@ export const MOST_WAITING = 100;
 
 async function standing(market: Market, account: Address): Promise<Standing> {
   const { reader, deployment } = market;
-  const [held, head] = await Promise.all([readHolding(reader, deployment, account), reader.getBlock()]);
+  const [held, head] = await Promise.all([readAccount(reader, deployment, account), reader.getBlock()]);
   const epoch = Math.floor((Number(head.timestamp) - deployment.genesis) / deployment.epochSeconds);
   return { zone: held.zone, nonce: held.nonce, epoch };
 }

@@ -12,14 +12,13 @@ import { Table } from "../components/Table";
 import { useGrid, useTariff } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
-import { count, decimal, kwh, midnightBefore, percent, UWH_PER_WH } from "../units";
+import { count, decimal, kwh, midnightBefore, percent, UWH_PER_WH, WEI_PER_WH } from "../units";
 import { useEpochStart } from "./Energy";
 import { gridPrices } from "./Market";
 
 const HOUR_S = 3_600;
 const DAY_S = 86_400;
 const MOST_FLOWS = 12;
-const WEI_PER_WH = 10n ** 15n;
 const WEI_PER_UWH = 10n ** 9n;
 
 /** The epochs that start on a day, given by its midnight. */

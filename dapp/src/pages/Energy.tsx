@@ -20,9 +20,7 @@ import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
 import { type Day, dayOf } from "../today";
 import { goesWith } from "../together";
-import { baht, bahtOfUthb, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH } from "../units";
-
-const WEI_PER_WH = 10n ** 15n;
+import { baht, bahtOfUthb, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH, WEI_PER_WH } from "../units";
 
 export default function Energy() {
   const { t } = useWords();
