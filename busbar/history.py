@@ -11,6 +11,7 @@ Two indexers must not write into one database at a time; the second fails at its
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -118,6 +119,18 @@ def open_index(url: str) -> Engine:
     if missing is not None:
         raise HistoryError(f"{missing} is missing: run `busbar index` first")
     return open_database(url)
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A database as it is at one moment, whatever is written meanwhile, for who reads more than once."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        elif not isinstance(engine.pool, StaticPool):
+            # Python's driver of SQLite begins a transaction for what writes alone.
+            connection.exec_driver_sql("BEGIN")
+        yield connection
 
 
 def _missing(url: str) -> str | None:
@@ -1153,7 +1166,8 @@ def verify(chain: Chain, engine: Engine) -> tuple[int, list[Difference]]:
     Raises:
         HistoryError: Nothing was indexed yet, or the database's newest block is not the chain's.
     """
-    with engine.connect() as connection:
+    # What the index writes meanwhile is of later blocks.
+    with snapshot(engine) as connection:
         head = head_of(connection)
         if head is None:
             raise HistoryError("the database is empty: run `busbar index` first")

@@ -297,6 +297,7 @@ def statement(
 ) -> None:
     """Writes a participant's bill of a month."""
     from busbar.bill import to_pdf
+    from busbar.history import snapshot
     from busbar.keys import written_address
     from busbar.people import look_up
     from busbar.statements import Month, Tariffs, make, to_csv
@@ -304,7 +305,7 @@ def statement(
     if file.suffix not in (".json", ".csv", ".pdf"):
         raise typer.BadParameter("must end in .json, .csv or .pdf", param_hint="FILE")
     who = written_address(account)
-    with _engine(database, reads=True) as engine, engine.connect() as connection:
+    with _engine(database, reads=True) as engine, snapshot(engine) as connection:
         made = make(connection, who, Month.parse(month), Tariffs(_tariff_file(tariffs), plan))
         person = look_up(connection, who) if named else None
     if file.suffix == ".pdf":

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select
 
 from busbar import people, tables
 from busbar.api import operations, paging
-from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read, read_events
+from busbar.api.context import AddressInPath, Configured, Cursor, Here, Limit, Node, etag_of, read_events, read_slowly
 from busbar.api.grid import must_be_participant, participant_of, participants
 from busbar.api.node import asks_node
 from busbar.api.problems import Problem
@@ -110,7 +110,7 @@ def history(here: Here, account: AddressInPath, limit: Limit = 50, cursor: Curso
         }
     },
 )
-@read
+@read_slowly
 def statement(
     here: Here,
     settings: Configured,

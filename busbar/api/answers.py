@@ -9,6 +9,7 @@ and requests that wait for a look share it.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from busbar.api.context import LASTS, PASSES, Settings, etag_of, is_known
+from busbar.api.quick import NotQuickError
 from busbar.history import Head, newest_of
 
 MOST_BYTES = 64_000_000
@@ -119,6 +121,9 @@ class Answers:
 
     async def _newest(self) -> Newest:
         """The newest block, as of a look that began after this was asked."""
+        if self.settings.quick is not None:
+            with contextlib.suppress(NotQuickError), self.settings.quick.connect() as connection:
+                return newest_of(connection)
         if self._next is None:
             self._next = asyncio.create_task(self._look_after(self._look))
         return await asyncio.shield(self._next)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import rlp
@@ -29,9 +28,9 @@ from busbar.api.context import (
     Node,
     Settings,
     View,
-    plain_view_of,
     read,
     read_now,
+    view_of,
 )
 from busbar.api.node import ask, asks_node
 from busbar.api.problems import Problem
@@ -186,7 +185,7 @@ async def transaction(settings: Configured, tx_hash: HashInPath) -> TransactionS
 def _in_index(settings: Settings, tx_hash: str) -> tuple[int, Sequence[Mapping[str, Any]]]:
     """The newest block in the index, and the events of a transaction."""
     e = tables.events
-    with contextmanager(plain_view_of)(settings) as here:
+    with view_of(settings) as here:
         query = select(e).where(e.c.tx_hash == tx_hash).order_by(e.c.log_index)
         return here.head.number, [dict(row) for row in here.connection.execute(query).mappings()]
 

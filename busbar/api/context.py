@@ -1,16 +1,18 @@
 """What a request is answered from: settings, one read of the database at one block, the node."""
 
+import contextlib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
+from anyio import to_thread
 from eth_utils.address import to_checksum_address
 from fastapi import Depends, Query, Request, Response
 from fastapi import Path as InPath
@@ -22,8 +24,9 @@ from busbar import chain as rpc
 from busbar import errors, metrics, tools
 from busbar.api.lately import Lately
 from busbar.api.problems import Problem
+from busbar.api.quick import NotQuickError, Quick
 from busbar.chain import Chain
-from busbar.history import Head, head_of, market_of
+from busbar.history import Head, head_of, market_of, snapshot
 from busbar.readings import METER_ID_PATTERN
 from busbar.statements import Tariffs
 from busbar.tariff import FLAT_MARGINAL_PLAN
@@ -77,6 +80,11 @@ class Settings:
     gateway_url: str | None = None
     dapp: Path | None = None
     pace: int = 1
+
+    @cached_property
+    def quick(self) -> Quick | None:
+        """For what takes a moment; None unless the index is a file."""
+        return Quick(self.engine.url) if Quick.serves(self.engine.url) else None
 
     @cached_property
     def market(self) -> tuple[Calendar, Money]:
@@ -162,9 +170,18 @@ async def settings_of(request: Request) -> Settings:
     return settings
 
 
-def plain_view_of(settings: Annotated[Settings, Depends(settings_of)]) -> Iterator[View]:
-    """The index at its newest block, for answers that the node has a part in."""
-    with settings.engine.connect() as connection:
+@contextmanager
+def view_of(settings: Settings, opened: AbstractContextManager[Connection] | None = None) -> Iterator[View]:
+    """The index at its newest block, whatever is written meanwhile.
+
+    Args:
+        settings: Where the index is.
+        opened: A snapshot of it; one of its own if None.
+
+    Raises:
+        Problem: There is no block yet.
+    """
+    with opened or snapshot(settings.engine) as connection:
         head = head_of(connection)
         if head is None:
             raise Problem(503, "Nothing indexed yet", "start `busbar index`", {"Retry-After": "5"})
@@ -193,36 +210,51 @@ class Passing(Response):
         await super().__call__(scope, receive, send)
 
 
-def read_events(endpoint: Callable[..., Any]) -> Callable[..., Response]:
+def read_events(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Response]]:
     """As `read`, for an answer that is a function of the events so far and of the open epoch; see `Lasting`."""
     return read(endpoint, Lasting)
 
 
-def read_now(endpoint: Callable[..., Any]) -> Callable[..., Response]:
+def read_now(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Response]]:
     """As `read`, for an answer in which others than the index have a part: it has no ETag; see `Passing`."""
-    return read(endpoint, Passing, tagged=False)
+    return read(endpoint, Passing, tagged=False, quick=False)
+
+
+def read_slowly(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Response]]:
+    """As `read`, for what takes long whatever is in the index."""
+    return read(endpoint, quick=False)
 
 
 def read(
-    endpoint: Callable[..., Any], kind: type[Response] = Response, *, tagged: bool = True
-) -> Callable[..., Response]:
-    """Answers a read, a function whose first argument is `here: Here`, in one go on one thread.
+    endpoint: Callable[..., Any], kind: type[Response] = Response, *, tagged: bool = True, quick: bool = True
+) -> Callable[..., Awaitable[Response]]:
+    """Answers a read, a function whose first argument is `here: Here`, in one go.
 
-    The index is opened, asked, and the answer written there, for each change of threads costs more than a query.
+    The index is opened, asked, and the answer written on one thread, for each change of threads costs more than a
+    query: on the event loop's own if it takes a moment, see `busbar.api.quick`.
     What is answered is a function of the newest block and of the address asked for, and known by that block's ETag;
     `busbar.api.answers` tells a caller that has it already so.
     """
     signature = inspect.signature(endpoint)
     written = TypeAdapter(signature.return_annotation)
 
-    @functools.wraps(endpoint)
-    def answered(here: Request, **arguments: Any) -> Response:
-        with contextmanager(plain_view_of)(here.app.state.settings) as view:
+    def answer_of(
+        settings: Settings, opened: AbstractContextManager[Connection] | None, arguments: Mapping[str, Any]
+    ) -> Response:
+        with view_of(settings, opened) as view:
             answer = endpoint(here=view, **arguments)
             if isinstance(answer, Response):
                 return answer
             headers = {"Cache-Control": "no-cache"} | ({"ETag": etag_of(view.head)} if tagged else {})
             return kind(written.dump_json(answer, by_alias=True), media_type="application/json", headers=headers)
+
+    @functools.wraps(endpoint)
+    async def answered(here: Request, **arguments: Any) -> Response:
+        settings: Settings = here.app.state.settings
+        if quick and settings.quick is not None:
+            with contextlib.suppress(NotQuickError):
+                return answer_of(settings, settings.quick.snapshot(), arguments)
+        return await to_thread.run_sync(answer_of, settings, None, arguments)
 
     later = [
         # Of all that FastAPI hands over the request costs least.

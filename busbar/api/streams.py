@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from busbar import tables
 from busbar.api import operations
-from busbar.api.context import AddressInPath, Configured, OneZone, Settings, View
+from busbar.api.context import AddressInPath, Configured, OneZone, Settings, View, view_of
 from busbar.api.energy import book_of, newest_epoch, order_shape, orders_query
 from busbar.api.problems import Problem
 from busbar.api.shapes import AGE_DESCRIPTION
@@ -43,6 +43,11 @@ MOST_OF_ADDRESS = 16
 Look = Callable[[View], BaseModel | None]
 """What a stream tells of the index; None for nothing."""
 
+Looks = Mapping[str, Look]
+
+News = tuple[Head, Mapping[str, str]]
+"""A block, and what looks gave at it, as JSON; empty for nothing."""
+
 
 class Watch:
     """The newest block, looked up once for all streams, and since when it is the newest.
@@ -58,6 +63,7 @@ class Watch:
         self._head: Head | None = None
         self._since = 0.0
         self._looked_at = 0.0
+        self._found: dict[str, tuple[Head | None, asyncio.Task[News]]] = {}
         self._lock = asyncio.Lock()
 
     async def head(self) -> Head | None:
@@ -90,11 +96,29 @@ class Watch:
         with self.settings.engine.connect() as connection:
             return head_of(connection)
 
-    def at(self, head: Head, look: Look) -> BaseModel | None:
-        """What a look at the index gives; None for nothing to tell."""
-        calendar, money = self.settings.market
-        with self.settings.engine.connect() as connection:
-            return look(View(connection, head, calendar, money))
+    async def news(self, looks: Looks, shared: str | None) -> News:
+        """What looks at the index give, all at one block.
+
+        Args:
+            looks: By their events' names.
+            shared: What all looks of this name give alike, so that it is looked up once a block; None if nobody shares.
+        """
+        if shared is None:
+            return await to_thread.run_sync(self._at, looks)
+        found = self._found.get(shared)
+        if found is None or found[0] != self._head:
+            found = self._head, asyncio.create_task(to_thread.run_sync(self._at, looks))
+            self._found[shared] = found
+        try:
+            return await asyncio.shield(found[1])
+        except SQLAlchemyError:
+            self._found.pop(shared, None)
+            raise
+
+    def _at(self, looks: Looks) -> News:
+        with view_of(self.settings) as here:
+            news = {name: look(here) for name, look in looks.items()}
+            return here.head, {name: "" if one is None else one.model_dump_json() for name, one in news.items()}
 
 
 class BlockNews(BaseModel):
@@ -144,27 +168,28 @@ async def watch_of(request: Request, watch: Watched) -> AsyncIterator[Watch]:
 Watching = Annotated[Watch, Depends(watch_of)]
 
 
-async def _changes(watch: Watch, settings: Settings, looks: Mapping[str, Look]) -> AsyncIterator[ServerSentEvent]:
+async def _changes(
+    watch: Watch, settings: Settings, looks: Looks, shared: str | None = None, *, blocks: bool = False
+) -> AsyncIterator[ServerSentEvent]:
     """What stands now, then every change of it, by the event's name."""
     ends, seen = time.monotonic() + settings.stream_seconds, ""
     told: dict[str, str] = {}
     while True:
         head = await watch.head()
         if head is not None and head.hash != seen:
+            head, news = await watch.news(looks, shared)
             seen = head.hash
-            for name, look in looks.items():
-                news = await to_thread.run_sync(watch.at, head, look)
-                data = "" if news is None else news.model_dump_json()
-                if news is not None and data != told.get(name):
+            if blocks:
+                # Its age is another one for each who asks.
+                block = BlockNews(**head._asdict(), age_s=watch.age_s(head))
+                yield ServerSentEvent(raw_data=block.model_dump_json(), event="block", id=str(head.number))
+            for name, data in news.items():
+                if data and data != told.get(name):
                     told[name] = data
                     yield ServerSentEvent(raw_data=data, event=name, id=str(head.number))
         if watch.ended or time.monotonic() >= ends:
             return
         await asyncio.sleep(PAUSE_S)
-
-
-def _block(watch: Watch) -> Look:
-    return lambda here: BlockNews(**here.head._asdict(), age_s=watch.age_s(here.head))
 
 
 def _book(zone: int) -> Look:
@@ -178,29 +203,29 @@ def _epoch(zone: int) -> Look:
 @router.get("/blocks", response_class=EventSourceResponse)
 async def blocks(watch: Watching, settings: Configured) -> AsyncIterator[ServerSentEvent]:
     """Every new newest block: event `block`."""
-    async for event in _changes(watch, settings, {"block": _block(watch)}):
+    async for event in _changes(watch, settings, {}, "", blocks=True):
         yield event
 
 
 @router.get("/book", response_class=EventSourceResponse)
 async def book(watch: Watching, settings: Configured, zone: OneZone = 1) -> AsyncIterator[ServerSentEvent]:
     """A zone's open book whenever it may have changed: event `book`, data as of GET energy/book."""
-    async for event in _changes(watch, settings, {"book": _book(zone)}):
+    async for event in _changes(watch, settings, {"book": _book(zone)}, f"book {zone}"):
         yield event
 
 
 @router.get("/epochs", response_class=EventSourceResponse)
 async def epochs(watch: Watching, settings: Configured, zone: OneZone = 1) -> AsyncIterator[ServerSentEvent]:
     """A zone's epochs as they are cleared: event `epoch`, data as of GET energy/epochs."""
-    async for event in _changes(watch, settings, {"epoch": _epoch(zone)}):
+    async for event in _changes(watch, settings, {"epoch": _epoch(zone)}, f"epoch {zone}"):
         yield event
 
 
 @router.get("/market", response_class=EventSourceResponse)
 async def market(watch: Watching, settings: Configured, zone: OneZone = 1) -> AsyncIterator[ServerSentEvent]:
     """The events of `streams/blocks`, `streams/book` and `streams/epochs` over one connection."""
-    looks = {"block": _block(watch), "book": _book(zone), "epoch": _epoch(zone)}
-    async for event in _changes(watch, settings, looks):
+    looks = {"book": _book(zone), "epoch": _epoch(zone)}
+    async for event in _changes(watch, settings, looks, f"market {zone}", blocks=True):
         yield event
 
 

@@ -359,6 +359,22 @@ def test_stream__blocks_book_and_orders__tell_what_changes(live):
         assert first(before) != then(after)
 
 
+def test_stream__of_epochs__tells_of_each_that_is_cleared(live):
+    market, url, _ = live
+    market.enter(market.actors.consumer, bid(300, 700))
+    market.next_epoch()
+    market.clear()
+    with httpx.stream("GET", f"{url}/api/v1/streams/epochs", timeout=20) as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith("data: "))
+        first = json.loads(next(lines)[6:])
+        market.enter(market.actors.consumer, bid(310, 200))
+        market.next_epoch()
+        market.clear()
+        then = json.loads(next(lines)[6:])
+    assert (first["epoch"], then["epoch"]) == (market.epoch - 2, market.epoch - 1)
+    assert then == httpx.get(f"{url}/api/v1/energy/epochs").json()["items"][0]
+
+
 def test_stream__of_the_market__tells_of_block_book_and_epoch_on_one_connection(live):
     market, url, _ = live
     market.enter(market.actors.consumer, bid(300, 700))

@@ -23,8 +23,9 @@ def live(market, tmp_path):
     """The market, a client, and the queries that the server makes."""
     engine = open_database(f"sqlite:///{tmp_path / 'live.db'}")
     asked = []
-    event.listen(engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
     settings = Settings(engine, market.chain, rate=None, cors_origins=("https://app.example",))
+    for asking in (engine, settings.quick.engine):
+        event.listen(asking, "before_cursor_execute", lambda *args: asked.append(args[2]))
     with followed(market.chain, engine), served(settings) as url, httpx.Client(base_url=url + "/api/v1/") as http:
         yield market, http, asked
     engine.dispose()

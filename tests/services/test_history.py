@@ -22,6 +22,7 @@ from busbar.history import (
     import_ledgers,
     lowest_nonces,
     open_database,
+    snapshot,
     verify,
 )
 from tests.market import ENERGY, ZONE, ask, bid
@@ -88,6 +89,21 @@ def sqlite(tmp_path):
     engine = open_database(f"sqlite:///{tmp_path / 'history.db'}")
     yield engine
     engine.dispose()
+
+
+def test_snapshot__a_block_is_written_meanwhile__is_not_in_it(market, engine):
+    market.next_epoch()
+    history = History(market.chain, engine)
+    history.step()
+    with snapshot(engine) as connection:
+        before = head_of(connection)
+        market.enter(market.actors.consumer, bid(310, 500))
+        history.step()
+        assert head_of(connection) == before
+        assert connection.execute(select(tables.orders)).all() == []
+    with snapshot(engine) as connection:
+        assert head_of(connection).number > before.number
+        assert len(connection.execute(select(tables.orders)).all()) == 1
 
 
 def contents(engine):

@@ -1,0 +1,72 @@
+"""Reads of a moment, made on the event loop's own thread.
+
+Python runs one thread at a time, and SQLite's driver lets others have their turn before every row: beside a busy loop a
+page took several times as long as alone. What takes longer than a moment is stopped, and begun again on a thread.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from busbar import errors, history
+
+MOST_S = 0.01
+"""CPU time of a read; nothing else is answered meanwhile."""
+
+STEPS = 2_000
+"""Of SQLite's machine between two looks at the clock, which it takes some 0.1 ms for."""
+
+
+class NotQuickError(errors.BusbarError):
+    """It takes longer than a moment, or has to wait for somebody."""
+
+
+class Quick:
+    """An index in a file, read by one thread.
+
+    Args:
+        url: Where it is.
+
+    Attributes:
+        engine: Its connection.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._until = 0.0
+        self.engine = create_engine(url, pool_size=1)
+        event.listen(self.engine, "connect", self._prepare)
+
+    @staticmethod
+    def serves(url: URL) -> bool:
+        """Whether an index is in a file."""
+        return url.get_backend_name() == "sqlite" and bool(url.database)
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """The index as it is at one moment, see `busbar.history.snapshot`.
+
+        Raises:
+            NotQuickError: What is asked takes longer than `MOST_S`, or the database does not answer at once.
+        """
+        return self._within(lambda: history.snapshot(self.engine))
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """Likewise, for a single question."""
+        return self._within(self.engine.connect)
+
+    @contextmanager
+    def _within(self, opening: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+        self._until = time.thread_time() + MOST_S
+        try:
+            with opening() as connection:
+                yield connection
+        except OperationalError as problem:
+            raise NotQuickError(str(problem.orig)) from None
+
+    def _prepare(self, connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA busy_timeout=0")
+        connection.execute("PRAGMA query_only=ON")
+        connection.set_progress_handler(lambda: time.thread_time() > self._until, STEPS)
