@@ -1009,14 +1009,21 @@ def live_orders(
     return [dict(row) for row in rows]
 
 
+def _volumes() -> Select[Any]:
+    o = tables.orders
+    here = (o.c.zone == bindparam("in_zone"), o.c.epoch == bindparam("in_epoch"), o.c.cancelled_block.is_(None))
+    summed = select(o.c.side, o.c.tick, func.sum(o.c.quantity_wh), func.count())
+    return summed.where(*here).group_by(o.c.side, o.c.tick)
+
+
+_VOLUMES = _volumes()
+
+
 def volumes(connection: Connection, zone: int, epoch: int) -> tuple[int, dict[int, int], dict[int, int]]:
     """How many orders of an epoch were not cancelled, and the Wh they bid and ask by tick."""
-    o = tables.orders
     sides: dict[int, dict[int, int]] = {Side.BID: {}, Side.ASK: {}}
     count = 0
-    here = (o.c.zone == zone, o.c.epoch == epoch, o.c.cancelled_block.is_(None))
-    query = select(o.c.side, o.c.tick, func.sum(o.c.quantity_wh), func.count()).where(*here)
-    for side, tick, quantity_wh, orders in connection.execute(query.group_by(o.c.side, o.c.tick)):
+    for side, tick, quantity_wh, orders in connection.execute(_VOLUMES, {"in_zone": zone, "in_epoch": epoch}).all():
         sides[side][tick] = int(quantity_wh)
         count += orders
     return count, sides[Side.BID], sides[Side.ASK]

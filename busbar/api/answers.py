@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from busbar.api.context import LASTS, PASSES, Settings, etag_of, is_known
-from busbar.api.quick import NotQuickError
+from busbar.api.quick import NotQuickError, Quick
 from busbar.history import Head, newest_of
 
 MOST_BYTES = 64_000_000
@@ -81,6 +81,7 @@ class Answers:
         self._under_way: dict[Key, asyncio.Future[None]] = {}
         # Beside those who answer: what is kept does not wait for what is made.
         self._looking = CapacityLimiter(1)
+        self._seen: tuple[int, Newest] | None = None
         self._look: asyncio.Task[Newest] | None = None
         self._next: asyncio.Task[Newest] | None = None
 
@@ -122,11 +123,18 @@ class Answers:
     async def _newest(self) -> Newest:
         """The newest block, as of a look that began after this was asked."""
         if self.settings.quick is not None:
-            with contextlib.suppress(NotQuickError), self.settings.quick.connect() as connection:
-                return newest_of(connection)
+            with contextlib.suppress(NotQuickError):
+                return self._newest_in(self.settings.quick)
         if self._next is None:
             self._next = asyncio.create_task(self._look_after(self._look))
         return await asyncio.shield(self._next)
+
+    def _newest_in(self, quick: Quick) -> Newest:
+        version = quick.version()  # before the look: what is written in between is looked for again
+        if self._seen is None or self._seen[0] != version:
+            with quick.connect() as connection:
+                self._seen = version, newest_of(connection)
+        return self._seen[1]
 
     async def _look_after(self, before: "asyncio.Task[Newest] | None") -> Newest:
         if before is not None:

@@ -335,7 +335,7 @@ def stats(
         query = query.where(f.c.zone == zone)
     key_of = functools.cache(functools.partial(_time_group, here, by))
     groups: dict[str, list[_Fill]] = defaultdict(list)
-    for row in here.connection.execute(query.order_by(f.c.epoch, f.c.account)):
+    for row in here.connection.execute(query.order_by(f.c.epoch, f.c.account)).all():
         fill = _Fill(*row)
         key = fill.account if by == "participant" else str(fill.zone) if by == "zone" else key_of(fill.epoch)
         groups[key].append(fill)

@@ -4,12 +4,13 @@ Python runs one thread at a time, and SQLite's driver lets others have their tur
 page took several times as long as alone. What takes longer than a moment is stopped, and begun again on a thread.
 """
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import OperationalError
 
 from busbar import errors, history
@@ -32,12 +33,13 @@ class Quick:
         url: Where it is.
 
     Attributes:
-        engine: Its connection.
+        engine: Its connections.
     """
 
     def __init__(self, url: URL) -> None:
         self._until = 0.0
-        self.engine = create_engine(url, pool_size=1)
+        self._watching: PoolProxiedConnection | None = None
+        self.engine = create_engine(url, pool_size=2)
         event.listen(self.engine, "connect", self._prepare)
 
     @staticmethod
@@ -56,6 +58,22 @@ class Quick:
     def connect(self) -> AbstractContextManager[Connection]:
         """Likewise, for a single question."""
         return self._within(self.engine.connect)
+
+    def version(self) -> int:
+        """Another one whenever somebody wrote to the file; it costs next to nothing.
+
+        Raises:
+            NotQuickError: The database does not answer at once.
+        """
+        try:
+            if self._watching is None:
+                self._watching = self.engine.raw_connection()
+            cursor = self._watching.cursor()
+            cursor.execute("PRAGMA data_version")
+            ((version,),) = cursor.fetchall()
+        except (sqlite3.OperationalError, OperationalError) as problem:
+            raise NotQuickError(str(problem)) from None
+        return int(version)
 
     @contextmanager
     def _within(self, opening: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
