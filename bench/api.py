@@ -90,6 +90,7 @@ class Read:
     Attributes:
         cpu_ms: CPU time of the API's process for a request.
         load: Load average of the machine when it began; 2 cores that others use too make answers late.
+        stolen: Share of the machine's time that its host gave to others, in percent; likewise.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Read:
     refused: int
     cpu_ms: float
     load: float
+    stolen: float
 
     @property
     def rate(self) -> float:
@@ -122,6 +124,7 @@ class Posted:
         entered_s: Seconds until the relay knew the last to be on the chain.
         p99_ms: Of the answers to the posts.
         load: Load average of the machine when it began.
+        stolen: See `Read`.
         cpu_ms: CPU time of API, relay and chain for a message, by process.
     """
 
@@ -132,6 +135,7 @@ class Posted:
     entered_s: float
     p99_ms: float
     load: float
+    stolen: float
     cpu_ms: dict[str, float]
 
 
@@ -261,10 +265,10 @@ class Place:
 
     def read(self, name: str, paths: Sequence[str]) -> Read:
         """Asks an endpoint at the constant rate."""
-        load, before = os.getloadavg()[0], _cpu_s(self.pids["api"])
+        load, before, lost = os.getloadavg()[0], _cpu_s(self.pids["api"]), Lost()
         told = self.wrk(READ_RATE, self.profile.seconds, paths)
         cpu_ms = (_cpu_s(self.pids["api"]) - before) * 1e3 / max(1, told["requests"])
-        return Read(name=name, cpu_ms=cpu_ms, load=load, **told)
+        return Read(name=name, cpu_ms=cpu_ms, load=load, stolen=lost.percent, **told)
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -310,7 +314,7 @@ class Place:
             bodies = ['{"bundles": [' + ", ".join(group) + "]}" for group in groups]
         file = self.folder / "bodies"
         file.write_text("\n".join(bodies) + "\n", encoding="utf-8")
-        before, load = self.relay_status()["done"], os.getloadavg()[0]
+        before, load, lost = self.relay_status()["done"], os.getloadavg()[0], Lost()
         pids = {"api": self.pids["api"], "relay": self.pids["relay"], "anvil": self.devnet.pid}
         cpu = {name: _cpu_s(pid) for name, pid in pids.items()}
         began = time.monotonic()
@@ -321,7 +325,8 @@ class Place:
         self._until(lambda: bool(self.relay_status()["done"] - before >= messages), "every order")
         entered = time.monotonic() - began
         cpu_ms = {name: (_cpu_s(pid) - cpu[name]) * 1e3 / messages for name, pid in pids.items()}
-        return Posted(size, together, messages * size, accepted, entered, told["p99_ms"], load, cpu_ms)
+        orders = messages * size
+        return Posted(size, together, orders, accepted, entered, told["p99_ms"], load, lost.percent, cpu_ms)
 
     def _body(self, lap: int, number: int, size: int, epoch: int) -> str:
         who: KeySigner = self.crowd[number % len(self.crowd)]
@@ -383,6 +388,24 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class Lost:
+    """How much of the machine's time its host gives to others, from here on."""
+
+    def __init__(self) -> None:
+        self._before = self._times()
+
+    @property
+    def percent(self) -> float:
+        """So much until now, in percent."""
+        passed = [now - before for now, before in zip(self._times(), self._before, strict=True)]
+        return 100 * passed[7] / max(1, sum(passed))
+
+    @staticmethod
+    def _times() -> list[int]:
+        first = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0]
+        return [int(field) for field in first.split()[1:9]]
+
+
 def measure(profile: Profile, folder: Path, say: Callable[[str], None]) -> tuple[list[Read], list[Posted]]:
     """Runs the bench.
 
@@ -429,23 +452,28 @@ def table(reads: Sequence[Read], posted: Sequence[Posted]) -> str:
     lines = [
         f"Written by `{COMMAND}`: wrk against `busbar api` over HTTP, with `busbar index`, `busbar relay` and an anvil",
         f"beside it that makes a block of {BLOCK_GAS_LIMIT:,} gas every {BLOCK_S} s. All of it, wrk too, and whatever",
-        f"else runs on the machine, shares {os.cpu_count()} cores; `load` is the machine's load average at the start.",
+        f"else runs on the machine, shares {os.cpu_count()} cores; `load` is the machine's load average at the start,",
+        "`stolen` the share of its time that its host gave to others.",
         "",
         "## Reads",
         "",
         f"Asked at {READ_RATE} requests a second. The target is a p99 below {READ_P99_MS} ms. Blocks are",
         f"empty but in the last row, in which each brings an order of each of {BATCH} accounts that are asked for.",
         "",
-        "| endpoint | answered a second | p50 ms | p90 ms | p99 ms | longest | failed | CPU ms each | load | target |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+        (
+            "| endpoint | answered a second | p50 ms | p90 ms | p99 ms | longest | failed | CPU ms each | load "
+            "| stolen | target |"
+        ),
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for read in reads:
         good = read.p99_ms < READ_P99_MS and read.rate > READ_RATE * 0.98 and not (read.lost or read.refused)
         failed = read.lost + read.refused
         times = f"{read.p50_ms:.1f} | {read.p90_ms:.1f} | {read.p99_ms:.1f} | {read.max_ms:.1f}"
         verdict = "reached" if good else "missed"
+        machine = f"{read.load:.1f} | {read.stolen:.0f} %"
         lines.append(
-            f"| {read.name} | {read.rate:.0f} | {times} | {failed} | {read.cpu_ms:.2f} | {read.load:.1f} | {verdict} |"
+            f"| {read.name} | {read.rate:.0f} | {times} | {failed} | {read.cpu_ms:.2f} | {machine} | {verdict} |"
         )
     lines += [
         "",
@@ -458,15 +486,16 @@ def table(reads: Sequence[Read], posted: Sequence[Posted]) -> str:
         "",
         (
             "| to a message | to a request | orders | accepted / s | entered / s | p99, ms | CPU ms: API, relay, anvil "
-            "| load | target |"
+            "| load | stolen | target |"
         ),
-        "|---:|---:|---:|---:|---:|---:|---|---:|---|",
+        "|---:|---:|---:|---:|---:|---:|---|---:|---:|---|",
     ]
     for run in posted:
         accepted, entered = run.orders / run.accepted_s, run.orders / run.entered_s
         verdict = "reached" if entered >= ORDER_RATE else "missed"
         cpu = ", ".join(f"{run.cpu_ms[name]:.1f}" for name in ("api", "relay", "anvil"))
-        figures = f"{run.orders:,} | {accepted:,.0f} | {entered:,.0f} | {run.p99_ms:.0f} | {cpu} | {run.load:.1f}"
+        figures = f"{run.orders:,} | {accepted:,.0f} | {entered:,.0f} | {run.p99_ms:.0f} | {cpu} | {run.load:.1f} "
+        figures += f"| {run.stolen:.0f} %"
         lines.append(f"| {run.per_message} | {run.together} | {figures} | {verdict} |")
     return "\n".join(lines) + "\n"
 
