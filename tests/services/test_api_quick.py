@@ -88,3 +88,15 @@ def test_serves__index_in_memory_or_on_a_server__is_not_for_the_loop(engine):
     assert Settings(engine).quick is not None
     assert Settings(open_database("sqlite://")).quick is None
     assert not Quick.serves(make_url("postgresql+psycopg://busbar@/market"))
+
+
+def test_version__somebody_writes__is_another_one(engine, reads):
+    before = reads.version()
+    assert reads.version() == before
+    with engine.begin() as writing:
+        writing.execute(block(1))
+    after = reads.version()
+    assert after != before
+    with reads.snapshot() as connection:
+        assert numbers(connection) == [1]
+    assert reads.version() == after
