@@ -21,24 +21,21 @@ from busbar.clearing import fill
 from busbar.ledger import KINDS, EpochBook, Grown, Ledger, Owed, audit, rebuild
 from busbar.orders import OrderId, Side
 from busbar.readings import MeterDomain, SignedReading, meter_id_text
-from busbar.reckoning import Amount, Interval, Rates, from_grid, from_neighbours, without_market
+from busbar.reckoning import Deal, Interval, Rates, from_grid, from_neighbours, without_market
 from busbar.results import AuditCheck
 from busbar.signing import EnteredBundle
 from busbar.statements import (
     CSV_HEAD,
     Line,
-    Lot,
     Metered,
     Month,
     Movement,
     Statement,
     StatementError,
-    Tariffs,
     Trade,
-    grid_lines,
-    market_lines,
     to_csv,
 )
+from busbar.tariff import load_tariff
 from busbar.units import ENERGY_UNIT_WEI, ENERGY_UNITS_PER_WH, GRACE_EPOCHS, PERIOD_EPOCHS, Asset, Calendar, Money
 
 END = 1 << 63
@@ -397,11 +394,12 @@ def bills(
 ) -> Iterator[Finding]:
     """Statements against bills reckoned again from the rebuilt books and the tariff file.
 
-    Every figure is looked at: energy, the lines and their sum, what the month would have cost without the market, the
-    saving, and each trade, reading and movement with its transactions. A provisional statement is compared with the
-    books as they were at its own block. The words beside the figures are asked of whoever writes statements.
+    Everything is looked at: energy, the lines with their words and transactions, their sum, what the month would have
+    cost without the market, the saving, and each trade, reading and movement. A provisional statement is compared with
+    the books as they were at its own block. None of it is worked out by `busbar.statements`; what the tariff assumes is
+    asked of `busbar.tariff`.
     """
-    rates, tariffs = Rates(tariff_file, plan), Tariffs(tariff_file, plan)
+    rates = Rates(tariff_file, plan)
     happened = list(archive.events())
     metered = {event.args["owner"] for _, found in happened for event in found if event.name == "MeterAssigned"}
     for statement in statements:
@@ -416,7 +414,9 @@ def bills(
             continue
         seen = [(block, found) for block, found in happened if block.number <= at.head.number]
         moved = _movements(seen, statement.account, Month.parse(statement.month))
-        made = _made(at, books, statement, rates, tariffs, moved, has_meter=statement.account in metered)
+        first_day = Month.parse(statement.month).first
+        assumed = load_tariff(tariff_file, first_day, plan).bill_assumptions
+        made = _made(at, books, statement, rates, assumed, moved, has_meter=statement.account in metered)
         if isinstance(statement, Sheet):
             yield from _sheet(at, made, statement)
         else:
@@ -429,7 +429,7 @@ def _made(
     ledger: Ledger,
     claimed: Statement | Sheet,
     rates: Rates,
-    tariffs: Tariffs,
+    assumed: Sequence[str],
     moved: Sequence[Movement],
     *,
     has_meter: bool,
@@ -440,19 +440,16 @@ def _made(
     first_day = date(month.year, month.month, 1)
     grown = [one for one in book.grown if month.start < one.interval_end <= month.end]
     owed = [one for one in (*book.grid_import, *book.outstanding) if month.start < one.interval_end <= month.end]
-    left = [Interval(one.interval_end, one.energy_wh) for one in owed]
+    left = [Interval(one.interval_end, one.energy_wh, one.tx_hash) for one in owed]
     trades = _trades(ledger, who, month, calendar, market.money)
-    bought, sold = ([(t.energy_uwh, t.money_wei) for t in trades if t.side == side] for side in ("buy", "sell"))
-    amounts = from_grid(rates, first_day, left, calendar.epoch_seconds, service=has_meter)
-    amounts += from_neighbours(bought, sold)
-    lots = [(Lot(one.interval_end, one.energy_wh, one.energy_wh, one.tx_hash), one.energy_wh) for one in owed]
-    worded = grid_lines(lots, month, tariffs, calendar.epoch_seconds, service=has_meter) + market_lines(trades, month)
-    # The words are the writer's, the figures are not.
-    lines = [
-        (line or _wordless(month)).model_copy(update=amount._asdict())
-        for line, amount in zip_longest(worded[: len(amounts)], amounts)
-    ]
-    total, imported = sum(one.amount_uthb for one in amounts), [Interval(g.interval_end, g.import_wh) for g in grown]
+    bought, sold = (
+        [Deal(t.energy_uwh, t.money_wei, (t.order_tx, t.clear_tx)) for t in trades if t.side == side]
+        for side in ("buy", "sell")
+    )
+    charges = from_grid(rates, first_day, left, calendar.epoch_seconds, service=has_meter)
+    charges += from_neighbours(first_day, month.last, bought, sold)
+    total = sum(one.amount_uthb for one in charges)
+    imported = [Interval(g.interval_end, g.import_wh) for g in grown]
     exported_wh, left_wh = sum(one.export_wh for one in grown), sum(one.import_wh for one in left)
     alone = without_market(rates, first_day, imported, exported_wh, calendar.epoch_seconds) if has_meter else total
     import_wh = sum(one.import_wh for one in imported)
@@ -467,35 +464,21 @@ def _made(
         block_hash="a block of the archive" if said is None else said.hash,
         provisional=said is not None and said.timestamp < final,
         plan=rates.plan,
-        vat_percent=int(rates.on(first_day).values["vat"]),
+        vat_percent=int(rates.on(first_day).value("vat")),
         import_wh=import_wh,
         export_wh=exported_wh,
         self_supplied_wh=import_wh - left_wh,
         grid_import_wh=left_wh,
-        bought_uwh=sum(uwh for uwh, _ in bought),
-        sold_uwh=sum(uwh for uwh, _ in sold),
-        lines=lines,
+        bought_uwh=sum(deal.energy_uwh for deal in bought),
+        sold_uwh=sum(deal.energy_uwh for deal in sold),
+        lines=[Line.model_validate(charge._asdict()) for charge in charges],
         total_uthb=total,
         baseline_uthb=alone,
         saving_uthb=alone - total,
         trades=trades,
         readings=_readings(grown, owed),
         movements=list(moved),
-        assumptions=list(tariffs.on(first_day).assumptions),
-    )
-
-
-def _wordless(month: Month) -> Line:
-    return Line(
-        section="grid",
-        item="",
-        source="",
-        first_day=month.first,
-        last_day=month.last,
-        quantity_wh=None,
-        price_uthb_per_kwh=None,
-        amount_uthb=0,
-        transactions=[],
+        assumptions=list(assumed),
     )
 
 
@@ -567,8 +550,8 @@ def _growth(row: Metered) -> Grown:
     return Grown(row.kind, row.interval_end, row.import_wh, row.export_wh, row.tx_hash)
 
 
-def _amount(line: Line) -> Amount:
-    return Amount(line.section, line.quantity_wh, line.price_uthb_per_kwh, line.amount_uthb)
+def _amount(line: Line) -> tuple[str, int | None, int | None, int]:
+    return line.section, line.quantity_wh, line.price_uthb_per_kwh, line.amount_uthb
 
 
 def _words(archive: Archive, made: Statement, statement: Statement) -> Iterator[Finding]:

@@ -135,7 +135,9 @@ def api(
     ] = None,
     rate: Annotated[str | None, typer.Option(help="Requests allowed from one address; empty for no limit.")] = None,
     tariffs: TariffFile = None,
-    plan: Annotated[str | None, typer.Option(help="Retail plan of statements: residential-1.2 or tou-1.3.")] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="Retail plan of statements: residential-1.1, residential-1.2 or tou-1.3.")
+    ] = None,
     relay: Annotated[
         str | None,
         typer.Option(envvar="BUSBAR_RELAY_URL", help="Address of the `busbar relay` that signed orders are handed to."),

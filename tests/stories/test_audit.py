@@ -345,11 +345,49 @@ def test_bills__parked_growth_late_readings_and_wallets__are_what_the_books_say(
     assert list(audit.bills(archive, audit.run(archive).ledger, made, TARIFFS.path, plan)) == []
 
 
-def test_bills__the_replays_own_bill__is_the_statement_less_service_and_vat(statements, street_day):
+def test_bills__of_a_month_in_every_block__are_what_the_books_say(market):
+    """Two meters of one account; some of the import is covered by GRID, the rest fills all three blocks."""
+    consumer = market.actors.consumer
+    shop, cellar = (market.meter(name, consumer, kind=2) for name in ("shop", "cellar"))
+    roof = market.meter("roof", market.actors.producer)
+    for shop_wh, cellar_wh in ((100_000, 49_999), (7_000, 3), (250_000, 300_000)):
+        market.next_epoch()
+        market.submit(shop.read(import_wh=shop_wh), cellar.read(import_wh=cellar_wh), roof.read(export_wh=5_000))
+    market.enter(market.actors.producer, ask(300, 5_000))
+    market.enter(consumer, bid(310, 5_000))
+    market.next_epoch()
+    market.clear()
+    market.chain.send(market.actors.keeper, Call("Metering", "retireFor", ([consumer.address],)))
+    engine = open_database("sqlite://")
+    History(market.chain, engine).step()
+    with engine.connect() as connection:
+        made = make(connection, consumer.address, Month(2026, 3), TARIFFS)
+    energy = [(line.quantity_wh, len(line.transactions)) for line in made.lines if line.item.startswith("Energy")]
+    # 5 kWh of the first interval are covered: 144,999 Wh of it, then 5,001 of the second, fill the first block.
+    assert energy == [(150_000, 2), (250_000, 2), (707_002 - 5_000 - 400_000, 1)]
+    archive = collect(market.chain)
+    ledger = audit.run(archive).ledger
+    assert reckoned(archive, ledger, made) == []
+    assert reckoned(archive, ledger, audit.Sheet.parse(to_csv(made))) == []
+    for place, line in enumerate(made.lines[:3]):
+        wrong = [
+            *made.lines[:place],
+            line.model_copy(update={"quantity_wh": line.quantity_wh - 1}),
+            *made.lines[place + 1 :],
+        ]
+        told = reckoned(archive, ledger, made.model_copy(update={"lines": wrong}))
+        assert [found.what for found in told] == [f"statement 2026-03: line {place + 1}"]
+
+
+def test_bills__the_replays_own_bill__is_the_statement_at_one_price_less_service_and_vat(statements, street_day):
     for statement, p in zip(statements, street_day.run.participants, strict=True):
         at_market = [line for line in statement.lines if not line.item.startswith(("Service", "VAT"))]
-        # Rounded once a line here, once an interval there.
-        assert abs(sum(line.amount_uthb for line in at_market) - p.bill_uthb) <= len(p.meter_ids) * 8
+        grid_wh = p.grid_import_wh + p.outstanding_wh
+        assert grid_wh < 150_000
+        # By the first block here, at the flat price of the second there; rounded once a line, or once an interval.
+        cheaper_uthb = grid_wh * (4_221_800 - 3_248_400) // 1_000
+        charged_uthb = sum(line.amount_uthb for line in at_market)
+        assert abs(charged_uthb + cheaper_uthb - p.bill_uthb) <= len(p.meter_ids) * 8
         assert statement.grid_import_wh == p.grid_import_wh + p.outstanding_wh
 
 
