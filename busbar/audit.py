@@ -18,6 +18,7 @@ from busbar import errors
 from busbar.archive import Archive, ArchiveError, Block
 from busbar.chain import Event, reading_delivered
 from busbar.clearing import fill
+from busbar.deployment import PERMISSIONS, selector
 from busbar.ledger import KINDS, EpochBook, Grown, Ledger, Owed, audit, rebuild
 from busbar.orders import OrderId, Side
 from busbar.readings import MeterDomain, SignedReading, meter_id_text
@@ -103,6 +104,7 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
         for block, found in archive.events():
             events += found
             signed += [(block.number, reading) for reading in (*block.readings(), *_delivered(found))]
+        findings += _header(archive, events)
         findings += _orders(archive, events)
         findings += _replays(archive, events)
         proofs = _Proofs(archive, signed)
@@ -179,6 +181,48 @@ def _whose(archive: Archive, place: int) -> str:
     except errors.BusbarError:
         return archive.sender_in(place)
     return named[0] if named else ""
+
+
+def _header(archive: Archive, events: Sequence[Event]) -> Iterator[Finding]:
+    """What the first line claims, against what the deployment left in the blocks.
+
+    Each contract named the Authority when it was created, and the Authority was told of each which role may call its
+    functions. The transaction that created Trading ends with its clock and its tick, and is of one chain.
+    """
+    market = archive.market
+
+    def claimed(what: str, expected: object, found: object) -> Iterator[Finding]:
+        if expected != found:
+            yield Finding(0, 0, "", what, str(expected), str(found))
+
+    born: dict[str, Event] = {}
+    guarded: dict[bytes, str] = {}
+    for event in events:
+        if event.name == "AuthorityUpdated":
+            born.setdefault(event.contract, event)
+        elif event.name == "TargetFunctionRoleUpdated":
+            guarded.setdefault(event.args["selector"], event.args["target"])
+    authorities = {event.args["authority"] for event in born.values()}
+    if authorities != {market.addresses["Authority"]}:
+        told = " and ".join(sorted(authorities)) or "told by a contract"
+        yield from claimed("address of Authority", told, market.addresses["Authority"])
+        return
+    for name, by_role in PERMISSIONS.items():
+        first = next(function for functions in by_role.values() for function in functions)
+        target = guarded.get(selector(name, first), f"what the Authority guards as {name}")
+        yield from claimed(f"address of {name}", target, market.addresses[name])
+    if "Trading" not in born:
+        return
+    created = born["Trading"]
+    chain_id, code = archive.blocks[created.block].sent(created.tx_hash)
+    tick_wei, genesis, epoch_seconds, _ = (
+        int.from_bytes(code[i : i + 32], "big") for i in range(len(code) - 128, len(code), 32)
+    )
+    yield from claimed("tick in wei", tick_wei, market.tick_wei)
+    yield from claimed("genesis", genesis, market.genesis)
+    yield from claimed("length of an epoch in seconds", epoch_seconds, market.epoch_seconds)
+    if chain_id is not None:
+        yield from claimed("chain", chain_id, market.chain_id)
 
 
 def _orders(archive: Archive, events: Sequence[Event]) -> Iterator[Finding]:

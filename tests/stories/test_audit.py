@@ -6,7 +6,7 @@ import random
 import pytest
 
 from busbar import audit, errors, tools
-from busbar.archive import Archive, ArchiveError, collect
+from busbar.archive import NAMED, Archive, ArchiveError, collect
 from busbar.chain import Call
 from busbar.history import History, open_database
 from busbar.readings import meter_id_bytes
@@ -161,6 +161,57 @@ def test_run__another_market_claimed__is_found(lines, audited, field):
     entry = json.loads(lines[0])
     entry["market"][field] *= 2
     assert not audited([json.dumps(entry, sort_keys=True, separators=(",", ":")) + "\n", *lines[1:]]).ok
+
+
+def claiming(lines, **changes):
+    """The lines with another market in the first."""
+    entry = json.loads(lines[0])
+    entry["market"] |= changes
+    return [json.dumps(entry, sort_keys=True, separators=(",", ":")) + "\n", *lines[1:]]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_run__an_address_of_the_market_altered__is_named(archive, lines, audited, name):
+    """Whether nothing stands at it, or a participant, or another of the market's contracts."""
+    mine = archive.market.addresses
+    nobody, participant = "0x000000000000000000000000000000000000dEaD", archive.state.accounts[0].address
+    for other in (nobody, participant, *(address for key, address in mine.items() if key != name)):
+        first = audited(claiming(lines, addresses=mine | {name: other})).findings[0]
+        assert (first.what, first.found) == (f"address of {name}", other)
+
+
+def test_run__two_contracts_of_the_market_exchanged__are_both_named(archive, lines, audited):
+    mine = archive.market.addresses
+    swapped = mine | {"OracleClient": mine["Registry"], "Registry": mine["OracleClient"]}
+    told = [found.what for found in audited(claiming(lines, addresses=swapped)).findings]
+    assert {"address of OracleClient", "address of Registry"} <= {*told}
+
+
+@pytest.mark.parametrize(
+    ("field", "what"),
+    [
+        ("chain_id", "chain"),
+        ("genesis", "genesis"),
+        ("epoch_seconds", "length of an epoch in seconds"),
+        ("tick_wei", "tick in wei"),
+    ],
+)
+def test_run__a_number_of_the_market_altered_a_little__is_named(archive, lines, audited, field, what):
+    least = 2 * 10**9 if field == "tick_wei" else 1  # a tick is a multiple of that
+    value = getattr(archive.market, field)
+    for other in (value - least, value + least):
+        assert (what, str(value), str(other)) in {
+            (found.what, found.expected, found.found) for found in audited(claiming(lines, **{field: other})).findings
+        }
+
+
+@pytest.mark.parametrize("name", [*NAMED, "Auction", "Treasury"])
+def test_load__a_contract_too_few_or_too_many__is_no_archive(archive, lines, audited, name):
+    addresses = dict(archive.market.addresses)
+    if addresses.pop(name, None) is None:
+        addresses[name] = addresses["Trading"]
+    with pytest.raises(ArchiveError, match="line 1: does not name Authority, GridToken"):
+        audited(claiming(lines, addresses=addresses))
 
 
 def test_run__whatever_byte_is_altered__it_is_found(lines, audited):
