@@ -29,7 +29,8 @@ TOU_PLAN = "tou-1.3"
 PLANS = (SMALL_PLAN, FLAT_MARGINAL_PLAN, TOU_PLAN)
 UTHB_PER_THB = 1_000_000
 UTHB_PER_TICK = 10_000
-FLAT_MARGINAL_ITEM = "energy_kwh_151_400"
+FLAT_MARGINAL_WH = 400_000
+"""Of a month: the block in which the last of it lies has the price that the corridor takes for every kWh."""
 
 HEADER = (
     "tariff_id",
@@ -47,10 +48,7 @@ HEADER = (
 _BANGKOK = timezone(timedelta(hours=7), "Bangkok")
 _COMMON_ID = "thailand"
 _WH_PER_KWH = 1_000
-_FLAT_MARGINAL = (
-    "flat-marginal: every kWh costs the price of block 151-400 kWh/month; "
-    "a day or a week cannot know in which block its month ends"
-)
+_FLAT_MARGINAL = "flat-marginal"
 _BY_BLOCK = (
     "blocks-by-time: the import of a calendar month, of all the account's meters, fills the blocks in order of time, "
     "each Wh at the price of its day"
@@ -134,7 +132,7 @@ class Tariff:
     @property
     def bill_assumptions(self) -> tuple[str, ...]:
         """What a month's bill assumes, a line each: it goes by blocks where the corridor has one flat price."""
-        return tuple(_BY_BLOCK if told == _FLAT_MARGINAL else told for told in self.assumptions)
+        return tuple(_BY_BLOCK if told.startswith(f"{_FLAT_MARGINAL}:") else told for told in self.assumptions)
 
     @property
     def buyback_tick(self) -> int:
@@ -297,8 +295,8 @@ def load_tariff(path: Path | str, on: date, plan: str = FLAT_MARGINAL_PLAN) -> T
     Args:
         path: A tariff file as documented in ``data/tariffs/README.md``.
         on: The date, by the Bangkok calendar.
-        plan: ``FLAT_MARGINAL_PLAN`` or ``SMALL_PLAN`` (for the corridor every kWh at the price of block 151-400 kWh
-            per month, for a bill by blocks), or ``TOU_PLAN``.
+        plan: ``FLAT_MARGINAL_PLAN`` or ``SMALL_PLAN`` (for the corridor every kWh at the price of the block in
+            which the 400th of a month lies, for a bill by blocks), or ``TOU_PLAN``.
 
     Raises:
         TariffError: The file cannot be read or is malformed, the plan is unknown, two rows contradict each
@@ -315,9 +313,14 @@ def load_tariff(path: Path | str, on: date, plan: str = FLAT_MARGINAL_PLAN) -> T
     weekdays = hours = range(0)
     blocks: tuple[Block, ...] = ()
     if plan != TOU_PLAN:
-        on_peak = off_peak = book.uthb(plan, FLAT_MARGINAL_ITEM, "THB/kWh")
         blocks = book.blocks(plan)
-        book.assumptions.append(_FLAT_MARGINAL)
+        marginal = next(block for block in blocks if block.to_wh is None or block.to_wh >= FLAT_MARGINAL_WH)
+        on_peak = off_peak = book.uthb(plan, marginal.item, "THB/kWh")
+        which = marginal.item.removeprefix("energy_kwh_").replace("_", "-")
+        book.assumptions.append(
+            f"{_FLAT_MARGINAL}: every kWh costs the price of block {which} kWh/month; "
+            "a day or a week cannot know in which block its month ends"
+        )
     else:
         on_peak = book.uthb(plan, "energy_on_peak", "THB/kWh")
         off_peak = book.uthb(plan, "energy_off_peak", "THB/kWh")

@@ -110,11 +110,8 @@ def test_grid_lines__of_the_small_plan__have_its_seven_blocks():
 
 
 def changed_within_march(folder):
-    """From the 16th on the first block is cut in two, and what follows costs 5 THB."""
-    new = {
-        "1_150": ("1_50,2", "51_150,3"),
-        "151_400": ("151_400,5",),
-    }
+    """From the 16th on the blocks are cut elsewhere, and every price is another."""
+    new = {"1_150": ("1_50,2", "51_200,3"), "151_400": ("201_500,5",), "401_up": ("501_up,6",)}
     text = FILE.read_text(encoding="utf-8")
     for item, followers in new.items():
         old = next(row for row in text.splitlines() if row.startswith(f"residential-1.2,energy_kwh_{item},"))
@@ -127,7 +124,7 @@ def changed_within_march(folder):
 
 
 def test_grid_lines__of_a_change_within_the_month__price_each_wh_by_its_day(tmp_path):
-    lots = [lot(15, 8, 40_000), lot(16, 8, 20_000), lot(17, 8, 100_000)]
+    lots = [lot(15, 8, 40_000), lot(16, 8, 20_000), lot(17, 8, 150_000)]
     lines = grid_lines(lots, MARCH, Tariffs(changed_within_march(tmp_path)), 900, service=True)
     assert [
         (one.item, one.first_day.day, one.last_day.day, one.quantity_wh, one.amount_uthb) for one in lines[:-2]
@@ -136,9 +133,9 @@ def test_grid_lines__of_a_change_within_the_month__price_each_wh_by_its_day(tmp_
         ("Ft", 1, 15, 40_000, 40 * 97_200),
         # 40 kWh came before: 10 more are in the new first block.
         ("Energy charge, 1 to 50 kWh", 16, 31, 10_000, 10 * 2_000_000),
-        ("Energy charge, 51 to 150 kWh", 16, 31, 100_000, 100 * 3_000_000),
-        ("Energy charge, 151 to 400 kWh", 16, 31, 10_000, 10 * 5_000_000),
-        ("Ft", 16, 31, 120_000, 120 * 97_200),
+        ("Energy charge, 51 to 200 kWh", 16, 31, 150_000, 150 * 3_000_000),
+        ("Energy charge, 201 to 500 kWh", 16, 31, 10_000, 10 * 5_000_000),
+        ("Ft", 16, 31, 170_000, 170 * 97_200),
     ]
 
 

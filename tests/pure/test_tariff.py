@@ -299,6 +299,16 @@ def test_vat__seven_percent__rounds_up():
     assert FLAT.vat_uthb(0) == 0
 
 
+def test_load_tariff__blocks_cut_otherwise__takes_the_400th_kwh_for_every_one(tmp_path):
+    lines = [line for line in LEAST if "energy_kwh" not in line]
+    for item, price in (("1_200", 3), ("201_399", 4), ("400_up", 5)):
+        lines.append(f"residential-1.2,energy_kwh_{item},{price},THB/kWh,2015-11-01,,s,2026,read")
+    tariff = load_tariff(write(tmp_path, lines), MONDAY)
+    assert tariff.off_peak_uthb_per_kwh == 5_000_000
+    assert "flat-marginal: every kWh costs the price of block 400-up kWh/month" in tariff.describe()
+    assert [row.split()[0] for row in tariff.rows if "energy" in row] == ["energy_kwh_400_up"]
+
+
 def test_bill_assumptions__of_blocks__say_so_instead_of_one_flat_price():
     assert [told.partition(":")[0] for told in FLAT.assumptions] == ["flat-marginal"]
     assert [told.partition(":")[0] for told in FLAT.bill_assumptions] == ["blocks-by-time"]
