@@ -5,8 +5,6 @@ what is in them to its header, readings must be signed by their meter's key; pri
 again by the reference auction (`busbar.ledger`) and held against what the contracts announced and hold.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,18 +22,9 @@ from busbar.orders import OrderId, Side
 from busbar.readings import MeterDomain, SignedReading, meter_id_text
 from busbar.reckoning import Deal, Interval, Rates, from_grid, from_neighbours, without_market
 from busbar.results import AuditCheck
+from busbar.sheets import Sheet
 from busbar.signing import EnteredBundle
-from busbar.statements import (
-    CSV_HEAD,
-    Line,
-    Metered,
-    Month,
-    Movement,
-    Statement,
-    StatementError,
-    Trade,
-    to_csv,
-)
+from busbar.statements import Line, Metered, Month, Movement, Statement, Trade
 from busbar.tariff import load_tariff
 from busbar.units import ENERGY_UNIT_WEI, ENERGY_UNITS_PER_WH, GRACE_EPOCHS, PERIOD_EPOCHS, Asset, Calendar, Money
 
@@ -406,33 +395,6 @@ def _compare(epoch: int, account: str, what: str, expected: object, found: objec
 # ------------------------------------------------------------------------------ bills
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """A statement as CSV: what it says of itself, and all of it."""
-
-    account: str
-    month: str
-    block: int
-    provisional: bool
-    text: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Sheet":
-        """Reads the first records.
-
-        Raises:
-            StatementError: One is missing or cannot be.
-        """
-        said = {row.get("record"): row.get("item") or "" for row in csv.DictReader(io.StringIO(text))}
-        missing = [name for name in CSV_HEAD if name not in said]
-        if missing:
-            raise StatementError(f"no record says its {missing[0]}")
-        if not said["block"].isdecimal() or said["provisional"] not in ("True", "False"):
-            raise StatementError("its block, or whether it is provisional, cannot be read")
-        month = str(Month.parse(said["month"]))
-        return cls(said["account"], month, int(said["block"]), said["provisional"] == "True", text)
-
-
 def bills(
     archive: Archive, ledger: Ledger, statements: Sequence[Statement | Sheet], tariff_file: Path, plan: str
 ) -> Iterator[Finding]:
@@ -613,9 +575,8 @@ def _words(archive: Archive, made: Statement, statement: Statement) -> Iterator[
 def _sheet(archive: Archive, made: Statement, sheet: Sheet) -> Iterator[Finding]:
     """A statement as CSV, line by line."""
     epoch = archive.epoch_of(archive.head.number)
-    for number, (must, line) in enumerate(zip_longest(to_csv(made).split("\n"), sheet.text.split("\n")), start=1):
-        what = f"statement {sheet.month}: line {number} of the file"
-        yield from _compare(epoch, sheet.account, what, must, line)
+    for place, must, found in sheet.faults(made):
+        yield from _compare(epoch, sheet.account, f"statement {sheet.month}: {place}", must, found)
 
 
 def _by_interval(rows: Iterable[tuple[int, int]]) -> dict[int, int]:

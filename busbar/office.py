@@ -22,10 +22,10 @@ if TYPE_CHECKING:  # see busbar.cli
     from sqlalchemy import Engine
 
     from busbar.api.errands import ErrandShape
-    from busbar.audit import Sheet
     from busbar.chain import Call, Chain, Outcome
     from busbar.history import History
     from busbar.relayed import Relayed
+    from busbar.sheets import Sheet
     from busbar.statements import Statement
 
 app = typer.Typer()
@@ -270,7 +270,7 @@ def audit(
 def _read_statement(path: Path) -> "Statement | Sheet":
     from pydantic import ValidationError
 
-    from busbar.audit import Sheet
+    from busbar.sheets import Sheet
     from busbar.statements import Statement, StatementError
 
     try:

@@ -10,6 +10,7 @@ from busbar.archive import NAMED, Archive, ArchiveError, collect
 from busbar.chain import Call
 from busbar.history import History, open_database
 from busbar.readings import meter_id_bytes
+from busbar.sheets import Sheet
 from busbar.statements import Month, Statement, Tariffs, make, to_csv
 from tests.market import ENERGY, ask, bid
 from tests.relayed import READINGS, trade_by_signature
@@ -327,11 +328,11 @@ def test_bills__provisional_and_the_market_went_on__is_compared_at_its_own_block
 
 
 def test_bills__as_csv__are_what_the_books_say(archive, ledger, statements):
-    sheets = [audit.Sheet.parse(to_csv(statement)) for statement in statements]
+    sheets = [Sheet.parse(to_csv(statement)) for statement in statements]
     assert list(audit.bills(archive, ledger, sheets, TARIFFS.path, TARIFFS.plan)) == []
 
 
-READ = {"json": Statement.model_validate_json, "csv": audit.Sheet.parse}
+READ = {"json": Statement.model_validate_json, "csv": Sheet.parse}
 WRITTEN = {"json": lambda statement: statement.model_dump_json(indent=1), "csv": to_csv}
 
 
@@ -370,7 +371,7 @@ def test_bills__an_assumption_left_out__is_named(archive, ledger, statements):
 def test_bills__a_figure_of_the_csv_altered__names_its_line(archive, ledger, statements):
     text = to_csv(statements[0])
     number, line = next((n, line) for n, line in enumerate(text.split("\n"), start=1) if line.startswith("total,"))
-    sheet = audit.Sheet.parse(text.replace(line, line.replace(str(statements[0].total_uthb), "1")))
+    sheet = Sheet.parse(text.replace(line, line.replace(str(statements[0].total_uthb), "1")))
     assert [found.what for found in reckoned(archive, ledger, sheet)] == [
         f"statement 2026-03: line {number} of the file"
     ]
@@ -419,7 +420,7 @@ def test_bills__of_a_month_in_every_block__are_what_the_books_say(market):
     archive = collect(market.chain)
     ledger = audit.run(archive).ledger
     assert reckoned(archive, ledger, made) == []
-    assert reckoned(archive, ledger, audit.Sheet.parse(to_csv(made))) == []
+    assert reckoned(archive, ledger, Sheet.parse(to_csv(made))) == []
     for place, line in enumerate(made.lines[:3]):
         wrong = [
             *made.lines[:place],
