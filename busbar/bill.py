@@ -140,7 +140,7 @@ def _remarks(page: FPDF, statement: Statement) -> None:
         "Prices of the grid are before VAT; trades between neighbours are shown as settled, without VAT.",
         *dict.fromkeys(f"Source: {line.source}" for line in statement.lines if line.section == "grid" and line.source),
         *[f"Assumption: {assumption}" for assumption in statement.assumptions],
-        f"Transactions of every line: on the last pages. SHA-256 of the statement as JSON: {digest}",
+        f"Transactions of every line: on the last pages. SHA-256 of the JSON the API gives: {digest}",
         f"As of block {statement.block}, {statement.block_hash}",
     ]
     for remark in remarks:
