@@ -30,6 +30,9 @@ from busbar.ledger import ChainState, read_state
 from busbar.readings import SignedReading
 from busbar.units import Calendar, Money
 
+NAMED = tuple(name for name in CONTRACTS if name != "Auction")
+"""Contracts that an archive names: those that tell of themselves. The library emits nothing and is asked nothing."""
+
 BATCH_BLOCKS = 200
 """Blocks asked for at a time."""
 
@@ -163,6 +166,19 @@ class Block:
             except (rlp.DecodingError, IndexError, ValueError, TypeError):
                 raise ArchiveError(f"block {self.number}: receipt {place} cannot be read", self.number) from None
         return logs
+
+    def sent(self, tx_hash: str) -> tuple[int | None, bytes]:
+        """Chain id and input of one of its transactions; no chain id in one of the first kind.
+
+        Raises:
+            ArchiveError: It is not in the block, or cannot be read.
+        """
+        try:
+            raw = next(raw for raw in self.transactions if "0x" + keccak(raw).hex() == tx_hash)
+            chain_id = None if raw[0] >= 0x80 else int.from_bytes(rlp.decode(raw[1:])[0], "big")
+        except (StopIteration, rlp.DecodingError, IndexError, TypeError):
+            raise ArchiveError(f"block {self.number}: transaction {tx_hash} cannot be read", self.number) from None
+        return chain_id, _input(raw)
 
     def readings(self) -> list[SignedReading]:
         """The signed readings in its transactions' inputs."""
@@ -320,9 +336,9 @@ class _Reader:
 
 def _market(entry: dict[str, Any]) -> Market:
     market = Market(**entry)
-    missing = [name for name in CONTRACTS if name not in market.addresses]
-    if missing or any(to_checksum_address(address) != address for address in market.addresses.values()):
-        raise ArchiveError("does not name every contract by its checksummed address")
+    others = {*NAMED} ^ {*market.addresses}
+    if others or any(to_checksum_address(address) != address for address in market.addresses.values()):
+        raise ArchiveError(f"does not name {', '.join(NAMED)}, each by its checksummed address, and no other")
     _ = market.calendar, market.money  # both refuse numbers that cannot be
     return market
 
@@ -387,7 +403,7 @@ def collect(chain: Chain) -> Archive:
             blocks.append(_fetch(chain, header))
     market = Market(
         chain.chain_id,
-        chain.addresses,
+        {name: chain.addresses[name] for name in NAMED},
         chain.calendar.genesis,
         chain.calendar.epoch_seconds,
         chain.money.tick_wei,

@@ -5,8 +5,6 @@ what is in them to its header, readings must be signed by their meter's key; pri
 again by the reference auction (`busbar.ledger`) and held against what the contracts announced and hold.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,27 +16,16 @@ from busbar import errors
 from busbar.archive import Archive, ArchiveError, Block
 from busbar.chain import Event, reading_delivered
 from busbar.clearing import fill
+from busbar.deployment import PERMISSIONS, selector
 from busbar.ledger import KINDS, EpochBook, Grown, Ledger, Owed, audit, rebuild
 from busbar.orders import OrderId, Side
 from busbar.readings import MeterDomain, SignedReading, meter_id_text
-from busbar.reckoning import Amount, Interval, Rates, from_grid, from_neighbours, without_market
+from busbar.reckoning import Deal, Interval, Rates, from_grid, from_neighbours, without_market
 from busbar.results import AuditCheck
+from busbar.sheets import Sheet
 from busbar.signing import EnteredBundle
-from busbar.statements import (
-    CSV_HEAD,
-    Line,
-    Lot,
-    Metered,
-    Month,
-    Movement,
-    Statement,
-    StatementError,
-    Tariffs,
-    Trade,
-    grid_lines,
-    market_lines,
-    to_csv,
-)
+from busbar.statements import Line, Metered, Month, Movement, Statement, Trade
+from busbar.tariff import load_tariff
 from busbar.units import ENERGY_UNIT_WEI, ENERGY_UNITS_PER_WH, GRACE_EPOCHS, PERIOD_EPOCHS, Asset, Calendar, Money
 
 END = 1 << 63
@@ -106,6 +93,7 @@ def run(archive: Archive, head_hash: str | None = None) -> Audit:
         for block, found in archive.events():
             events += found
             signed += [(block.number, reading) for reading in (*block.readings(), *_delivered(found))]
+        findings += _header(archive, events)
         findings += _orders(archive, events)
         findings += _replays(archive, events)
         proofs = _Proofs(archive, signed)
@@ -182,6 +170,48 @@ def _whose(archive: Archive, place: int) -> str:
     except errors.BusbarError:
         return archive.sender_in(place)
     return named[0] if named else ""
+
+
+def _header(archive: Archive, events: Sequence[Event]) -> Iterator[Finding]:
+    """What the first line claims, against what the deployment left in the blocks.
+
+    Each contract named the Authority when it was created, and the Authority was told of each which role may call its
+    functions. The transaction that created Trading ends with its clock and its tick, and is of one chain.
+    """
+    market = archive.market
+
+    def claimed(what: str, expected: object, found: object) -> Iterator[Finding]:
+        if expected != found:
+            yield Finding(0, 0, "", what, str(expected), str(found))
+
+    born: dict[str, Event] = {}
+    guarded: dict[bytes, str] = {}
+    for event in events:
+        if event.name == "AuthorityUpdated":
+            born.setdefault(event.contract, event)
+        elif event.name == "TargetFunctionRoleUpdated":
+            guarded.setdefault(event.args["selector"], event.args["target"])
+    authorities = {event.args["authority"] for event in born.values()}
+    if authorities != {market.addresses["Authority"]}:
+        told = " and ".join(sorted(authorities)) or "told by a contract"
+        yield from claimed("address of Authority", told, market.addresses["Authority"])
+        return
+    for name, by_role in PERMISSIONS.items():
+        first = next(function for functions in by_role.values() for function in functions)
+        target = guarded.get(selector(name, first), f"what the Authority guards as {name}")
+        yield from claimed(f"address of {name}", target, market.addresses[name])
+    if "Trading" not in born:
+        return
+    created = born["Trading"]
+    chain_id, code = archive.blocks[created.block].sent(created.tx_hash)
+    tick_wei, genesis, epoch_seconds, _ = (
+        int.from_bytes(code[i : i + 32], "big") for i in range(len(code) - 128, len(code), 32)
+    )
+    yield from claimed("tick in wei", tick_wei, market.tick_wei)
+    yield from claimed("genesis", genesis, market.genesis)
+    yield from claimed("length of an epoch in seconds", epoch_seconds, market.epoch_seconds)
+    if chain_id is not None:
+        yield from claimed("chain", chain_id, market.chain_id)
 
 
 def _orders(archive: Archive, events: Sequence[Event]) -> Iterator[Finding]:
@@ -365,43 +395,17 @@ def _compare(epoch: int, account: str, what: str, expected: object, found: objec
 # ------------------------------------------------------------------------------ bills
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """A statement as CSV: what it says of itself, and all of it."""
-
-    account: str
-    month: str
-    block: int
-    provisional: bool
-    text: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Sheet":
-        """Reads the first records.
-
-        Raises:
-            StatementError: One is missing or cannot be.
-        """
-        said = {row.get("record"): row.get("item") or "" for row in csv.DictReader(io.StringIO(text))}
-        missing = [name for name in CSV_HEAD if name not in said]
-        if missing:
-            raise StatementError(f"no record says its {missing[0]}")
-        if not said["block"].isdecimal() or said["provisional"] not in ("True", "False"):
-            raise StatementError("its block, or whether it is provisional, cannot be read")
-        month = str(Month.parse(said["month"]))
-        return cls(said["account"], month, int(said["block"]), said["provisional"] == "True", text)
-
-
 def bills(
     archive: Archive, ledger: Ledger, statements: Sequence[Statement | Sheet], tariff_file: Path, plan: str
 ) -> Iterator[Finding]:
     """Statements against bills reckoned again from the rebuilt books and the tariff file.
 
-    Every figure is looked at: energy, the lines and their sum, what the month would have cost without the market, the
-    saving, and each trade, reading and movement with its transactions. A provisional statement is compared with the
-    books as they were at its own block. The words beside the figures are asked of whoever writes statements.
+    Everything is looked at: energy, the lines with their words and transactions, their sum, what the month would have
+    cost without the market, the saving, and each trade, reading and movement. A provisional statement is compared with
+    the books as they were at its own block. None of it is worked out by `busbar.statements`; what the tariff assumes is
+    asked of `busbar.tariff`.
     """
-    rates, tariffs = Rates(tariff_file, plan), Tariffs(tariff_file, plan)
+    rates = Rates(tariff_file, plan)
     happened = list(archive.events())
     metered = {event.args["owner"] for _, found in happened for event in found if event.name == "MeterAssigned"}
     for statement in statements:
@@ -416,7 +420,9 @@ def bills(
             continue
         seen = [(block, found) for block, found in happened if block.number <= at.head.number]
         moved = _movements(seen, statement.account, Month.parse(statement.month))
-        made = _made(at, books, statement, rates, tariffs, moved, has_meter=statement.account in metered)
+        first_day = Month.parse(statement.month).first
+        assumed = load_tariff(tariff_file, first_day, plan).bill_assumptions
+        made = _made(at, books, statement, rates, assumed, moved, has_meter=statement.account in metered)
         if isinstance(statement, Sheet):
             yield from _sheet(at, made, statement)
         else:
@@ -429,7 +435,7 @@ def _made(
     ledger: Ledger,
     claimed: Statement | Sheet,
     rates: Rates,
-    tariffs: Tariffs,
+    assumed: Sequence[str],
     moved: Sequence[Movement],
     *,
     has_meter: bool,
@@ -440,19 +446,16 @@ def _made(
     first_day = date(month.year, month.month, 1)
     grown = [one for one in book.grown if month.start < one.interval_end <= month.end]
     owed = [one for one in (*book.grid_import, *book.outstanding) if month.start < one.interval_end <= month.end]
-    left = [Interval(one.interval_end, one.energy_wh) for one in owed]
+    left = [Interval(one.interval_end, one.energy_wh, one.tx_hash) for one in owed]
     trades = _trades(ledger, who, month, calendar, market.money)
-    bought, sold = ([(t.energy_uwh, t.money_wei) for t in trades if t.side == side] for side in ("buy", "sell"))
-    amounts = from_grid(rates, first_day, left, calendar.epoch_seconds, service=has_meter)
-    amounts += from_neighbours(bought, sold)
-    lots = [(Lot(one.interval_end, one.energy_wh, one.energy_wh, one.tx_hash), one.energy_wh) for one in owed]
-    worded = grid_lines(lots, month, tariffs, calendar.epoch_seconds, service=has_meter) + market_lines(trades, month)
-    # The words are the writer's, the figures are not.
-    lines = [
-        (line or _wordless(month)).model_copy(update=amount._asdict())
-        for line, amount in zip_longest(worded[: len(amounts)], amounts)
-    ]
-    total, imported = sum(one.amount_uthb for one in amounts), [Interval(g.interval_end, g.import_wh) for g in grown]
+    bought, sold = (
+        [Deal(t.energy_uwh, t.money_wei, (t.order_tx, t.clear_tx)) for t in trades if t.side == side]
+        for side in ("buy", "sell")
+    )
+    charges = from_grid(rates, first_day, left, calendar.epoch_seconds, service=has_meter)
+    charges += from_neighbours(first_day, month.last, bought, sold)
+    total = sum(one.amount_uthb for one in charges)
+    imported = [Interval(g.interval_end, g.import_wh) for g in grown]
     exported_wh, left_wh = sum(one.export_wh for one in grown), sum(one.import_wh for one in left)
     alone = without_market(rates, first_day, imported, exported_wh, calendar.epoch_seconds) if has_meter else total
     import_wh = sum(one.import_wh for one in imported)
@@ -467,35 +470,21 @@ def _made(
         block_hash="a block of the archive" if said is None else said.hash,
         provisional=said is not None and said.timestamp < final,
         plan=rates.plan,
-        vat_percent=int(rates.on(first_day).values["vat"]),
+        vat_percent=int(rates.on(first_day).value("vat")),
         import_wh=import_wh,
         export_wh=exported_wh,
         self_supplied_wh=import_wh - left_wh,
         grid_import_wh=left_wh,
-        bought_uwh=sum(uwh for uwh, _ in bought),
-        sold_uwh=sum(uwh for uwh, _ in sold),
-        lines=lines,
+        bought_uwh=sum(deal.energy_uwh for deal in bought),
+        sold_uwh=sum(deal.energy_uwh for deal in sold),
+        lines=[Line.model_validate(charge._asdict()) for charge in charges],
         total_uthb=total,
         baseline_uthb=alone,
         saving_uthb=alone - total,
         trades=trades,
         readings=_readings(grown, owed),
         movements=list(moved),
-        assumptions=list(tariffs.on(first_day).assumptions),
-    )
-
-
-def _wordless(month: Month) -> Line:
-    return Line(
-        section="grid",
-        item="",
-        source="",
-        first_day=month.first,
-        last_day=month.last,
-        quantity_wh=None,
-        price_uthb_per_kwh=None,
-        amount_uthb=0,
-        transactions=[],
+        assumptions=list(assumed),
     )
 
 
@@ -567,8 +556,8 @@ def _growth(row: Metered) -> Grown:
     return Grown(row.kind, row.interval_end, row.import_wh, row.export_wh, row.tx_hash)
 
 
-def _amount(line: Line) -> Amount:
-    return Amount(line.section, line.quantity_wh, line.price_uthb_per_kwh, line.amount_uthb)
+def _amount(line: Line) -> tuple[str, int | None, int | None, int]:
+    return line.section, line.quantity_wh, line.price_uthb_per_kwh, line.amount_uthb
 
 
 def _words(archive: Archive, made: Statement, statement: Statement) -> Iterator[Finding]:
@@ -586,9 +575,8 @@ def _words(archive: Archive, made: Statement, statement: Statement) -> Iterator[
 def _sheet(archive: Archive, made: Statement, sheet: Sheet) -> Iterator[Finding]:
     """A statement as CSV, line by line."""
     epoch = archive.epoch_of(archive.head.number)
-    for number, (must, line) in enumerate(zip_longest(to_csv(made).split("\n"), sheet.text.split("\n")), start=1):
-        what = f"statement {sheet.month}: line {number} of the file"
-        yield from _compare(epoch, sheet.account, what, must, line)
+    for place, must, found in sheet.faults(made):
+        yield from _compare(epoch, sheet.account, f"statement {sheet.month}: {place}", must, found)
 
 
 def _by_interval(rows: Iterable[tuple[int, int]]) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""A statement on paper: one PDF in A4, with the bill on its first page and every trade and day after it."""
+"""A statement on paper: a PDF in A4, the bill on its first page, every day, trade and transaction after it."""
 
 import hashlib
 from collections import defaultdict
@@ -15,6 +15,9 @@ from busbar.units import ENERGY_UNITS_PER_WH
 
 FONT_FOLDER = "node_modules/@expo-google-fonts/sarabun"
 """Sarabun, the typeface of Thai official documents: names are written in Thai and Latin letters."""
+
+HASH_FONT, HASH_SIZE, HASH_HEIGHT = "Courier", 6, 2.7
+"""Two hashes of 66 characters stand side by side; in points, and the height of a line in mm."""
 
 INK, SOFT, RULE, SHADE = (24, 32, 40), (96, 106, 116), (205, 212, 218), (243, 246, 248)
 
@@ -59,6 +62,7 @@ def to_pdf(statement: Statement, name: str | None = None) -> bytes:
     _bill(page, statement)
     _remarks(page, statement)
     _annex(page, statement)
+    _transactions(page, statement)
     return bytes(page.output())
 
 
@@ -107,7 +111,7 @@ def _sums(page: FPDF, statement: Statement) -> None:
 
 def _bill(page: FPDF, statement: Statement) -> None:
     rows = [["", "from", "to", "kWh", "THB/kWh", "THB"]]
-    rows += [_row(line) for line in statement.lines]
+    rows += [_row(number, line) for number, line in enumerate(statement.lines, start=1)]
     rows.append(
         ["To pay" if statement.total_uthb >= 0 else "To receive", "", "", "", "", _thb(abs(statement.total_uthb))]
     )
@@ -119,9 +123,9 @@ def _bill(page: FPDF, statement: Statement) -> None:
     page.ln(3)
 
 
-def _row(line: Line) -> list[str]:
+def _row(number: int, line: Line) -> list[str]:
     return [
-        line.item,
+        f"{number}.  {line.item}",
         f"{line.first_day:%d.%m.%Y}",
         f"{line.last_day:%d.%m.%Y}",
         "" if line.quantity_wh is None else _fixed(line.quantity_wh, 3, 3),
@@ -136,7 +140,7 @@ def _remarks(page: FPDF, statement: Statement) -> None:
         "Prices of the grid are before VAT; trades between neighbours are shown as settled, without VAT.",
         *dict.fromkeys(f"Source: {line.source}" for line in statement.lines if line.section == "grid" and line.source),
         *[f"Assumption: {assumption}" for assumption in statement.assumptions],
-        f"Transactions of every line: in the statement as JSON or CSV. SHA-256 of the JSON: {digest}",
+        f"Transactions of every line: on the last pages. SHA-256 of the JSON the API gives: {digest}",
         f"As of block {statement.block}, {statement.block_hash}",
     ]
     for remark in remarks:
@@ -168,6 +172,38 @@ def _annex(page: FPDF, statement: Statement) -> None:
             for trade in statement.trades
         ]
         _table(page, rows, (26, 16, 20, 24, 18, 35, 35))
+
+
+def _transactions(page: FPDF, statement: Statement) -> None:
+    """Every transaction, by line of the bill; a line that has those of lines before it, as Ft has, names these."""
+    lines = [(n, line) for n, line in enumerate(statement.lines, start=1) if line.transactions]
+    if not lines:
+        return
+    page.add_page()
+    _text(page, "Transactions", 13, bold=True)
+    told = f"Behind the numbered lines of the bill, in the order in which they count, on chain {statement.chain_id}."
+    _text(page, told, 7, color=SOFT)
+    seen: list[tuple[int, list[str]]] = []
+    for number, line in lines:
+        page.ln(3)
+        if page.will_page_break(10):
+            page.add_page()
+        count = len(line.transactions)
+        _text(page, f"{number}.  {line.item}: {count:,} transaction{'s' if count != 1 else ''}", 9, bold=True)
+        same = [n for n, hashes in seen if not {*hashes} - {*line.transactions}]
+        if {tx for n, hashes in seen if n in same for tx in hashes} == {*line.transactions}:
+            which = f"line {same[0]}" if len(same) == 1 else f"lines {', '.join(map(str, same))}"
+            _text(page, f"Those of {which}, each once.", 7, color=SOFT)
+            continue
+        seen.append((number, line.transactions))
+        page.set_font(HASH_FONT, "", HASH_SIZE)
+        page.set_text_color(*INK)
+        for place, tx_hash in enumerate(line.transactions):
+            last = place % 2 or place == count - 1
+            new_x, new_y = (XPos.LMARGIN, YPos.NEXT) if last else (XPos.RIGHT, YPos.TOP)
+            page.cell(page.epw / 2, HASH_HEIGHT, tx_hash, new_x=new_x, new_y=new_y)
+            if place % 20 == 19:
+                page.ln(HASH_HEIGHT / 2)  # the eye counts in tens
 
 
 def _days(statement: Statement) -> list[list[str]]:

@@ -554,7 +554,7 @@ def _set_permissions(step: _Step) -> None:
     for contract, by_role in PERMISSIONS.items():
         target = step.chain.addresses[contract]
         for role, functions in by_role.items():
-            selectors = [_selector(contract, function) for function in functions]
+            selectors = [selector(contract, function) for function in functions]
             views = [Call("Authority", "getTargetFunctionRole", (target, s)) for s in selectors]
             held = step.chain.read(views)
             missing = [s for s, role_id in zip(selectors, held, strict=True) if role_id != ROLES[role]]
@@ -563,7 +563,12 @@ def _set_permissions(step: _Step) -> None:
                 _change(step, call, f"{contract}: {', '.join(functions)} for role {role!r} only")
 
 
-def _selector(contract: str, function: str) -> bytes:
+def selector(contract: str, function: str) -> bytes:
+    """The first four bytes of a call of one of a contract's functions.
+
+    Raises:
+        DeploymentError: It has none of that name, or several.
+    """
     entries = [e for e in load_artifact(contract)["abi"] if e["type"] == "function" and e["name"] == function]
     if len(entries) != 1:
         raise DeploymentError(f"{contract}.{function} stands {len(entries)} times in the ABI, not once")

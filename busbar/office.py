@@ -22,10 +22,10 @@ if TYPE_CHECKING:  # see busbar.cli
     from sqlalchemy import Engine
 
     from busbar.api.errands import ErrandShape
-    from busbar.audit import Sheet
     from busbar.chain import Call, Chain, Outcome
     from busbar.history import History
     from busbar.relayed import Relayed
+    from busbar.sheets import Sheet
     from busbar.statements import Statement
 
 app = typer.Typer()
@@ -135,7 +135,9 @@ def api(
     ] = None,
     rate: Annotated[str | None, typer.Option(help="Requests allowed from one address; empty for no limit.")] = None,
     tariffs: TariffFile = None,
-    plan: Annotated[str | None, typer.Option(help="Retail plan of statements: residential-1.2 or tou-1.3.")] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="Retail plan of statements: residential-1.1, residential-1.2 or tou-1.3.")
+    ] = None,
     relay: Annotated[
         str | None,
         typer.Option(envvar="BUSBAR_RELAY_URL", help="Address of the `busbar relay` that signed orders are handed to."),
@@ -268,7 +270,7 @@ def audit(
 def _read_statement(path: Path) -> "Statement | Sheet":
     from pydantic import ValidationError
 
-    from busbar.audit import Sheet
+    from busbar.sheets import Sheet
     from busbar.statements import Statement, StatementError
 
     try:

@@ -22,7 +22,9 @@ RecordFile = Annotated[
 Pause = Annotated[float | None, typer.Option("--pause", min=0.1, help="Longest time between two looks, in seconds.")]
 Once = Annotated[bool, typer.Option("--once", help="Look and act once, then stop.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Log warnings and errors only.")]
-Plan = Annotated[str, typer.Option(help="Retail plan the savings are measured against: residential-1.2 or tou-1.3.")]
+Plan = Annotated[
+    str, typer.Option(help="Retail plan the savings are measured against: residential-1.1, residential-1.2 or tou-1.3.")
+]
 
 
 def settings_of(quiet: bool = False) -> "Settings":

@@ -40,7 +40,7 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
 Service = Literal["keeper", "meters", "agents", "relay", "headend", "index", "api"]
-Plan = Literal["residential-1.2", "tou-1.3"]
+Plan = Literal["residential-1.1", "residential-1.2", "tou-1.3"]
 
 DATABASE = "sqlite:///out/history.db"
 """Where the index is, if nothing else is said."""

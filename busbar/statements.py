@@ -1,8 +1,8 @@
 """A participant's month as a bill: energy, money, every line traceable to transactions.
 
 The formula is that of docs/protocol.md, section 8: grid import at retail, plus what was paid for GRID, less what was
-earned with it; here with service charge and VAT on what the utility charges. Each line is quantity x price, rounded
-once ([R8]). It is held against the same month with retail and buyback alone.
+earned with it; here by the plan's progressive blocks, with service charge and VAT on what the utility charges. Each
+line is quantity x price, rounded once ([R8], [R10]). It is held against the same month with retail and buyback alone.
 
 A reading belongs to the month in which its interval ends, midnight still to the day before; a trade to the month in
 which its epoch starts. Months are those of the Bangkok calendar.
@@ -13,8 +13,9 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -24,7 +25,7 @@ from busbar import errors, tables
 from busbar.history import HistoryError, head_of, market_of
 from busbar.orders import Side, order_id
 from busbar.results import Model
-from busbar.tariff import FLAT_MARGINAL_ITEM, FLAT_MARGINAL_PLAN, Tariff, load_tariff
+from busbar.tariff import FLAT_MARGINAL_PLAN, Tariff, load_tariff
 from busbar.units import ENERGY_UNITS_PER_WH, GRACE_EPOCHS, PERIOD_EPOCHS, Calendar
 from busbar.wide import Wide
 
@@ -87,7 +88,8 @@ class Line(Model):
     """One line of the bill.
 
     Attributes:
-        item: What is charged or paid; `source` is the row of the tariff file it comes from.
+        item: What is charged or paid, each block of a progressive plan on its own line.
+        source: The row of the tariff file it comes from.
         first_day: First day it applies to.
         last_day: Last day it applies to.
         quantity_wh: Energy; None where there is none, as for a service charge.
@@ -217,10 +219,27 @@ class Lot:
 
 
 class _Price(NamedTuple):
-    """What a kWh from the grid costs, and when."""
+    """What energy of the month costs: a block, or on-peak or off-peak, of one period of the tariff.
+
+    Attributes:
+        of_day: What the period's Ft is parted by: on-peak and off-peak by time of use, else nothing.
+        place: Where its line stands among those of its period.
+    """
 
     tariff: Tariff
-    on_peak: bool
+    of_day: str
+    place: int
+    words: str
+    uthb_per_kwh: int
+    source: str
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Energy at one price, and the transactions it came with, as the keys."""
+
+    energy_wh: int = 0
+    transactions: dict[str, None] = field(default_factory=dict)
 
 
 def make(connection: Connection, account: str, month: Month, tariffs: Tariffs) -> Statement:
@@ -280,7 +299,7 @@ def make(connection: Connection, account: str, month: Month, tariffs: Tariffs) -
         trades=trades,
         readings=metered,
         movements=_movements(connection, account, month, money.unit_wei),
-        assumptions=list(tariff.assumptions),
+        assumptions=list(tariff.bill_assumptions),
     )
 
 
@@ -393,49 +412,32 @@ def _movements(connection: Connection, account: str, month: Month, unit_wei: int
 
 
 def grid_lines(
-    lots: Iterable[tuple[Lot, int]], month: Month, tariffs: Tariffs, epoch_seconds: int, *, service: bool
+    charged: Iterable[tuple[Lot, int]], month: Month, tariffs: Tariffs, epoch_seconds: int, *, service: bool
 ) -> list[Line]:
-    """What the utility charges: energy and Ft by price and dates, service charge, and VAT on them.
+    """What the utility charges: energy by block or time of use, Ft, service charge, and VAT on them.
+
+    The month's import fills the blocks in order of time, each Wh at the price of its day ([R10]).
 
     Args:
-        lots: Import of each interval, with what of it is charged, in Wh.
+        charged: Import of each interval, with what of it is charged, in Wh.
         month: The month.
         tariffs: What the grid charges.
         epoch_seconds: Length of an interval: it is priced by its start.
         service: Whether there is a service charge, as there is with a meter.
     """
-    energy_wh: dict[_Price, int] = defaultdict(int)
-    sources: dict[_Price, list[str]] = defaultdict(list)
-    for lot, charged_wh in lots:
-        if charged_wh:
-            when = datetime.fromtimestamp(lot.interval_end - epoch_seconds, BANGKOK)
-            tariff = tariffs.on(when.date())
-            price = _Price(tariff, tariff.is_on_peak(when))
-            energy_wh[price] += charged_wh
-            sources[price].append(lot.tx_hash)
-    lines = []
-    for price, total_wh in sorted(energy_wh.items(), key=lambda entry: (entry[0].tariff.holds_from, entry[0].on_peak)):
-        tariff = price.tariff
-        energy_uthb = tariff.on_peak_uthb_per_kwh if price.on_peak else tariff.off_peak_uthb_per_kwh
-        of_day = (", on-peak" if price.on_peak else ", off-peak") if tariff.on_peak_hours else ""
-        for item, word, each in (
-            (f"Energy charge{of_day}", _energy_item(price), energy_uthb),
-            (f"Ft{of_day}", "ft", tariff.ft_uthb_per_kwh),
-        ):
+    lines: list[Line] = []
+    sums = _by_price(charged, month, tariffs, epoch_seconds)
+    in_order = sorted(sums, key=lambda price: (price.tariff.holds_from, price.place))
+    for (tariff, of_day), prices in groupby(in_order, key=lambda price: (price.tariff, price.of_day)):
+        together = _Sum()
+        for price in prices:
+            part = sums[price]
             lines.append(
-                Line(
-                    section="grid",
-                    item=item,
-                    source=_row(tariff, word),
-                    first_day=max(month.first, tariff.holds_from),
-                    last_day=min(month.last, tariff.holds_to),
-                    quantity_wh=total_wh,
-                    price_uthb_per_kwh=each,
-                    # [R8] rounded up once, against whoever takes the energy.
-                    amount_uthb=-(-total_wh * each // 1000),
-                    transactions=list(dict.fromkeys(sources[price])),
-                )
+                _energy(f"Energy charge, {price.words}", price.source, tariff, price.uthb_per_kwh, month, part)
             )
+            together.energy_wh += part.energy_wh
+            together.transactions |= part.transactions
+        lines.append(_energy(f"Ft{of_day}", _row(tariff, "ft"), tariff, tariff.ft_uthb_per_kwh, month, together))
     if service:
         tariff = tariffs.on(month.first)
         lines.append(_plain("Service charge", month, tariff.service_uthb_per_month, _row(tariff, "service")))
@@ -446,15 +448,57 @@ def grid_lines(
     return lines
 
 
+def _by_price(
+    charged: Iterable[tuple[Lot, int]], month: Month, tariffs: Tariffs, epoch_seconds: int
+) -> dict[_Price, _Sum]:
+    """Energy of the month by what it costs. Meters that counted in one interval share its place in the month."""
+    intervals: dict[int, _Sum] = defaultdict(_Sum)
+    for lot, energy_wh in charged:
+        if energy_wh:
+            intervals[lot.interval_end].energy_wh += energy_wh
+            intervals[lot.interval_end].transactions[lot.tx_hash] = None
+    sums: dict[_Price, _Sum] = defaultdict(_Sum)
+    before_wh = 0
+    for end, interval in sorted(intervals.items()):
+        when = datetime.fromtimestamp(max(end - epoch_seconds, month.start), BANGKOK)
+        for price, inside_wh in _prices(tariffs.on(when.date()), when, before_wh, interval.energy_wh):
+            sums[price].energy_wh += inside_wh
+            sums[price].transactions |= interval.transactions
+        before_wh += interval.energy_wh
+    return sums
+
+
+def _prices(tariff: Tariff, when: datetime, before_wh: int, energy_wh: int) -> list[tuple[_Price, int]]:
+    """What import costs that begins at a time, and after some of its month."""
+    if tariff.blocks:
+        return [
+            (_Price(tariff, "", block.above_wh, block.words, block.uthb_per_kwh, block.row), inside_wh)
+            for block, inside_wh in tariff.in_blocks(before_wh, energy_wh)
+        ]
+    on_peak = tariff.is_on_peak(when)
+    words, item = ("on-peak", "energy_on_peak") if on_peak else ("off-peak", "energy_off_peak")
+    uthb_per_kwh = tariff.on_peak_uthb_per_kwh if on_peak else tariff.off_peak_uthb_per_kwh
+    return [(_Price(tariff, f", {words}", int(on_peak), words, uthb_per_kwh, _row(tariff, item)), energy_wh)]
+
+
+def _energy(item: str, source: str, tariff: Tariff, uthb_per_kwh: int, month: Month, of: _Sum) -> Line:
+    return Line(
+        section="grid",
+        item=item,
+        source=source,
+        first_day=max(month.first, tariff.holds_from),
+        last_day=min(month.last, tariff.holds_to),
+        quantity_wh=of.energy_wh,
+        price_uthb_per_kwh=uthb_per_kwh,
+        # [R8] rounded up once, against whoever takes the energy.
+        amount_uthb=-(-of.energy_wh * uthb_per_kwh // 1000),
+        transactions=list(of.transactions),
+    )
+
+
 def _row(tariff: Tariff, item: str) -> str:
     """The tariff file's row of an item, as a report quotes it."""
     return next((row for row in tariff.rows if row.startswith(f"{item} ")), "")
-
-
-def _energy_item(price: _Price) -> str:
-    if not price.tariff.on_peak_hours:
-        return FLAT_MARGINAL_ITEM
-    return "energy_on_peak" if price.on_peak else "energy_off_peak"
 
 
 def _plain(item: str, month: Month, amount_uthb: int, source: str) -> Line:
@@ -501,6 +545,7 @@ def market_lines(trades: Iterable[Trade], month: Month) -> list[Line]:
 CSV_COLUMNS = (
     "record",
     "item",
+    "source",
     "first_day",
     "last_day",
     "time_unix_s",
@@ -536,6 +581,7 @@ def _bill_rows(statement: Statement) -> Iterator[dict[str, object]]:
         yield {
             "record": "line",
             "item": line.item,
+            "source": line.source,
             "first_day": line.first_day,
             "last_day": line.last_day,
             "energy_uwh": "" if line.quantity_wh is None else line.quantity_wh * ENERGY_UNITS_PER_WH,

@@ -21,13 +21,16 @@ from pathlib import Path
 
 from busbar import errors
 
-__all__ = ["FLAT_MARGINAL_PLAN", "TOU_PLAN", "Tariff", "TariffError", "load_tariff"]
+__all__ = ["FLAT_MARGINAL_PLAN", "SMALL_PLAN", "TOU_PLAN", "Block", "Tariff", "TariffError", "load_tariff"]
 
 FLAT_MARGINAL_PLAN = "residential-1.2"
+SMALL_PLAN = "residential-1.1"
 TOU_PLAN = "tou-1.3"
+PLANS = (SMALL_PLAN, FLAT_MARGINAL_PLAN, TOU_PLAN)
 UTHB_PER_THB = 1_000_000
 UTHB_PER_TICK = 10_000
-FLAT_MARGINAL_ITEM = "energy_kwh_151_400"
+FLAT_MARGINAL_WH = 400_000
+"""Of a month: the block in which the last of it lies has the price that the corridor takes for every kWh."""
 
 HEADER = (
     "tariff_id",
@@ -45,6 +48,12 @@ HEADER = (
 _BANGKOK = timezone(timedelta(hours=7), "Bangkok")
 _COMMON_ID = "thailand"
 _WH_PER_KWH = 1_000
+_FLAT_MARGINAL = "flat-marginal"
+_BY_BLOCK = (
+    "blocks-by-time: the import of a calendar month, of all the account's meters, fills the blocks in order of time, "
+    "each Wh at the price of its day"
+)
+_BLOCK_ITEM = re.compile(r"energy_kwh_([1-9][0-9]{0,8})_([1-9][0-9]{0,8}|up)")
 _NEAREST_REACH = timedelta(days=366)
 _DECIMAL = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _STATUSES = frozenset({"read", "secondary", "news", "draft", "planned", "assumption", "not_found"})
@@ -55,11 +64,37 @@ class TariffError(errors.BusbarError):
 
 
 @dataclass(frozen=True)
+class Block:
+    """A part of a calendar month's energy that has a price of its own.
+
+    Attributes:
+        item: Its name in the tariff file.
+        above_wh: Energy of the month that comes before it.
+        to_wh: Energy of the month with which it ends; None if it has no end.
+        uthb_per_kwh: Energy charge in micro-THB per kWh, without Ft and VAT.
+        row: The file's row, as in ``Tariff.rows``.
+    """
+
+    item: str
+    above_wh: int
+    to_wh: int | None
+    uthb_per_kwh: int
+    row: str
+
+    @property
+    def words(self) -> str:
+        """Which kWh of the month they are, for people."""
+        if self.to_wh is None:
+            return f"above {self.above_wh // _WH_PER_KWH} kWh"
+        return f"{self.above_wh // _WH_PER_KWH + 1} to {self.to_wh // _WH_PER_KWH} kWh"
+
+
+@dataclass(frozen=True)
 class Tariff:
     """One plan with the numbers in force on one date.
 
     Attributes:
-        plan: ``FLAT_MARGINAL_PLAN`` or ``TOU_PLAN``.
+        plan: ``FLAT_MARGINAL_PLAN``, ``SMALL_PLAN`` or ``TOU_PLAN``.
         currency: ISO 4217 code of all money, ``"THB"``.
         on: The date it was loaded for.
         holds_from: First day on which the file gives these same rows.
@@ -68,11 +103,12 @@ class Tariff:
         off_peak_uthb_per_kwh: Energy charge off-peak, without Ft and VAT.
         on_peak_weekdays: ISO weekdays (Monday is 1) that have on-peak hours; empty for a flat plan.
         on_peak_hours: Hours of the Bangkok clock that are on-peak, end excluded; empty for a flat plan.
+        blocks: What a month's bill goes by instead of the flat price, from the first kWh on; empty by time of use.
         ft_uthb_per_kwh: Ft, the fuel adjustment, in micro-THB per kWh; it has been negative.
         buyback_uthb_per_kwh: What the utility pays for surplus, in micro-THB per kWh.
         service_uthb_per_month: Service charge in micro-THB per month, without VAT.
         vat_percent: VAT in whole percent, on everything the customer pays.
-        rows: One line per row used: item, value, unit, period, status, source.
+        rows: One line per row used, those of blocks apart: item, value, unit, period, status, source.
         assumptions: One line per assumption made, beginning with its name.
     """
 
@@ -85,12 +121,18 @@ class Tariff:
     off_peak_uthb_per_kwh: int
     on_peak_weekdays: range
     on_peak_hours: range
+    blocks: tuple[Block, ...]
     ft_uthb_per_kwh: int
     buyback_uthb_per_kwh: int
     service_uthb_per_month: int
     vat_percent: int
     rows: tuple[str, ...]
     assumptions: tuple[str, ...]
+
+    @property
+    def bill_assumptions(self) -> tuple[str, ...]:
+        """What a month's bill assumes, a line each: it goes by blocks where the corridor has one flat price."""
+        return tuple(_BY_BLOCK if told.startswith(f"{_FLAT_MARGINAL}:") else told for told in self.assumptions)
 
     @property
     def buyback_tick(self) -> int:
@@ -112,6 +154,22 @@ class Tariff:
         """
         local = self._local(at)
         return local.isoweekday() in self.on_peak_weekdays and local.hour in self.on_peak_hours
+
+    def in_blocks(self, before_wh: int, import_wh: int) -> list[tuple[Block, int]]:
+        """Return how import that comes after ``before_wh`` of its month falls into the blocks, in Wh.
+
+        The cut is between two whole Wh, so that nothing is rounded ([R10] of docs/protocol.md). By time of use there
+        are no blocks.
+
+        Raises:
+            TariffError: Either is negative.
+        """
+        begins, ends = _energy(before_wh), before_wh + _energy(import_wh)
+        parts = [
+            (block, min(ends, ends if block.to_wh is None else block.to_wh) - max(begins, block.above_wh))
+            for block in self.blocks
+        ]
+        return [(block, inside_wh) for block, inside_wh in parts if inside_wh > 0]
 
     def retail_uthb_per_kwh(self, at: datetime) -> int:
         """Return what one more kWh from the grid costs: energy charge plus Ft, before VAT, in micro-THB.
@@ -237,25 +295,30 @@ def load_tariff(path: Path | str, on: date, plan: str = FLAT_MARGINAL_PLAN) -> T
     Args:
         path: A tariff file as documented in ``data/tariffs/README.md``.
         on: The date, by the Bangkok calendar.
-        plan: ``FLAT_MARGINAL_PLAN`` (every kWh at the price of block 151-400 kWh per month) or ``TOU_PLAN``.
+        plan: ``FLAT_MARGINAL_PLAN`` or ``SMALL_PLAN`` (for the corridor every kWh at the price of the block in
+            which the 400th of a month lies, for a bill by blocks), or ``TOU_PLAN``.
 
     Raises:
         TariffError: The file cannot be read or is malformed, the plan is unknown, two rows contradict each
-            other, or a number other than Ft is missing for the date. A missing Ft is taken from the nearest
-            dated period and named in ``Tariff.assumptions``.
+            other, the blocks leave a gap, or a number other than Ft is missing for the date. A missing Ft is
+            taken from the nearest dated period and named in ``Tariff.assumptions``.
     """
-    if plan not in (FLAT_MARGINAL_PLAN, TOU_PLAN):
-        raise TariffError(f"no plan {plan!r}; plans are {FLAT_MARGINAL_PLAN} and {TOU_PLAN}")
+    if plan not in PLANS:
+        raise TariffError(f"no plan {plan!r}; plans are {', '.join(PLANS[:-1])} and {PLANS[-1]}")
     book = _Book(str(path), _read(Path(path)), on)
     ft = book.ft()
     buyback = book.uthb(_COMMON_ID, "buyback", "THB/kWh")
     vat_percent = book.whole(_COMMON_ID, "vat", "percent")
     service = book.uthb(plan, "service", "THB/month")
     weekdays = hours = range(0)
-    if plan == FLAT_MARGINAL_PLAN:
-        on_peak = off_peak = book.uthb(plan, FLAT_MARGINAL_ITEM, "THB/kWh")
+    blocks: tuple[Block, ...] = ()
+    if plan != TOU_PLAN:
+        blocks = book.blocks(plan)
+        marginal = next(block for block in blocks if block.to_wh is None or block.to_wh >= FLAT_MARGINAL_WH)
+        on_peak = off_peak = book.uthb(plan, marginal.item, "THB/kWh")
+        which = marginal.item.removeprefix("energy_kwh_").replace("_", "-")
         book.assumptions.append(
-            "flat-marginal: every kWh costs the price of block 151-400 kWh/month; "
+            f"{_FLAT_MARGINAL}: every kWh costs the price of block {which} kWh/month; "
             "a day or a week cannot know in which block its month ends"
         )
     else:
@@ -275,6 +338,7 @@ def load_tariff(path: Path | str, on: date, plan: str = FLAT_MARGINAL_PLAN) -> T
         off_peak_uthb_per_kwh=off_peak,
         on_peak_weekdays=weekdays,
         on_peak_hours=hours,
+        blocks=blocks,
         ft_uthb_per_kwh=ft,
         buyback_uthb_per_kwh=buyback,
         service_uthb_per_month=service,
@@ -305,6 +369,25 @@ class _Book:
             raise TariffError(f"{self.file}: {tariff_id} {item} is {value}, not a whole number")
         return int(value)
 
+    def blocks(self, plan: str) -> tuple[Block, ...]:
+        """Return a plan's blocks from the first kWh on, each where the one before ends, the last without end."""
+        known = [row for row in self.rows if row.tariff_id == plan and _BLOCK_ITEM.fullmatch(row.item)]
+        items = {row.item for row in known if row.covers(self.on)}
+        found = sorted((self._block(plan, item) for item in items), key=lambda block: block.above_wh)
+        begins = [block.above_wh for block in found]
+        if [*begins, None] != [0, *(block.to_wh for block in found)]:
+            told = ", ".join(block.item for block in found) or "none"
+            raise TariffError(f"{self.file}: the blocks of {plan} on {self.on} do not cover a month once: {told}")
+        # Blocks of another cut come and go as rows of other items.
+        self._narrow_to(known)
+        return tuple(found)
+
+    def _block(self, plan: str, item: str) -> Block:
+        row = self._row(plan, item, "THB/kWh")
+        first, last = _BLOCK_ITEM.fullmatch(item).groups()  # type: ignore[union-attr]  # chosen by it
+        to_wh = None if last == "up" else int(last) * _WH_PER_KWH
+        return Block(item, (int(first) - 1) * _WH_PER_KWH, to_wh, _uthb(row.value), str(row))
+
     def ft(self) -> int:
         """Return Ft in micro-THB/kWh; by the nearest-period rule, and named as such, if the date has none."""
         known = self._rows_of(_COMMON_ID, "ft")
@@ -332,6 +415,12 @@ class _Book:
         return _uthb(row.value)
 
     def _value(self, tariff_id: str, item: str, unit: str) -> Decimal:
+        row = self._row(tariff_id, item, unit)
+        if row not in self.used:
+            self.used.append(row)
+        return row.value
+
+    def _row(self, tariff_id: str, item: str, unit: str) -> _Row:
         rows = self._rows_of(tariff_id, item)
         current = [row for row in rows if row.covers(self.on)]
         if not current:
@@ -344,14 +433,19 @@ class _Book:
             if row.value != best.value:
                 reason = f"{row.value} contradicts {best.value} in row {best.number} on {self.on}"
                 raise TariffError(f"{self.file}: row {row.number}: {reason}")
-        self._narrow(max(row.valid_from for row in current), min(row.valid_to for row in current))
-        # A row that begins later within these periods may contradict: load the tariff anew from there.
-        later = [row.valid_from for row in rows if row.valid_from > self.on]
-        if later:
-            self._narrow(date.min, min(later) - timedelta(days=1))
-        if best not in self.used:
-            self.used.append(best)
-        return best.value
+        self._narrow_to(rows)
+        return best
+
+    def _narrow_to(self, rows: list[_Row]) -> None:
+        """Holds no longer than the date's rows among these are the same: one that begins later may contradict."""
+        day = timedelta(days=1)
+        for row in rows:
+            if row.covers(self.on):
+                self._narrow(row.valid_from, row.valid_to)
+            elif row.valid_from > self.on:
+                self._narrow(date.min, row.valid_from - day)
+            else:
+                self._narrow(row.valid_to + day, date.max)
 
     def _check_unit(self, row: _Row, unit: str) -> None:
         if row.unit != unit:

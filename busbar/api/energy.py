@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Query
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, bindparam, func, select
 
 from busbar import errors, tables
 from busbar.api import operations, paging
@@ -191,6 +191,19 @@ def _stored(row: Mapping[str, Any]) -> Result:
     )
 
 
+_OPENED = select(tables.zones.c.zone).where(tables.zones.c.zone == bindparam("zone")).limit(1)
+
+
+def must_be_zone(here: View, zone: int) -> None:
+    """Refuses a zone that was never opened.
+
+    Raises:
+        Problem: 404.
+    """
+    if here.connection.scalar(_OPENED, {"zone": zone}) is None:
+        raise Problem(404, "No such zone", f"zone {zone} was never opened")
+
+
 def book_of(here: View, zone: int, epoch: int) -> BookShape:
     """A zone's book in an epoch."""
     orders, bids, asks = volumes(here.connection, zone, epoch)
@@ -210,6 +223,7 @@ def book_of(here: View, zone: int, epoch: int) -> BookShape:
 @read_events
 def book(here: Here, zone: OneZone = 1, epoch: EpochFilter = None) -> BookShape:
     """Volume by tick, in the open epoch or another, and what it would clear at."""
+    must_be_zone(here, zone)
     return book_of(here, zone, here.head.epoch if epoch is None else epoch)
 
 
@@ -233,6 +247,7 @@ _EPOCHS = select(tables.epochs)
 @read_events
 def epochs(here: Here, zone: OneZone = 1, limit: Limit = 50, cursor: Cursor = None) -> paging.Page[EpochShape]:
     """Cleared epochs, newest first."""
+    must_be_zone(here, zone)
     e = tables.epochs
     rows, following = paging.read(here.connection, _EPOCHS, [e.c.epoch], cursor, limit, equal={e.c.zone: zone})
     return paging.Page(items=[epoch_shape(here, row) for row in rows], next_cursor=following, block=here.head.number)
@@ -242,6 +257,7 @@ def epochs(here: Here, zone: OneZone = 1, limit: Limit = 50, cursor: Cursor = No
 @read_events
 def epoch(here: Here, n: EpochInPath, zone: OneZone = 1) -> EpochDetail:
     """An epoch with price, volume and curves, cleared or not."""
+    must_be_zone(here, zone)
     e = tables.epochs
     stored = here.connection.execute(select(e).where(e.c.zone == zone, e.c.epoch == n)).mappings().one_or_none()
     orders, bids, asks = volumes(here.connection, zone, n)

@@ -28,6 +28,7 @@ LAYERS = (
     {"meter_keys"},
     {"keeper", "meters", "intake", "relay", "agents", "history"},  # services: none knows another
     {"enrolment", "polling", "statements", "archive", "people", "reckoning"},
+    {"sheets"},
     {"bill", "audit"},
     {"replay"},  # conducts the services
     {"report", "display", "doctor", "roles", "supervisor", "wallet", "options"},
@@ -47,6 +48,8 @@ ONLY = {
     "results": {"errors", "units"},
 }
 STANDARD_LIBRARY_ONLY = {"units", "clearing", "words"}
+NOT_THE_WRITERS = {"make", "grid_lines", "market_lines", "to_csv", "uncovered"}
+"""What statements are written with: the audit of them works it out apart."""
 APE = ("ape", "ape_foundry", "ape_solidity")
 MAY_IMPORT_APE = {"scripts", "tests"}
 NOT_OURS = {"node_modules", "build", "venv"}
@@ -195,3 +198,13 @@ GOOD = {
 @pytest.mark.parametrize(("module", "source"), GOOD.values(), ids=GOOD)
 def test_faults__arrow_kept__finds_none(module, source):
     assert faults(module, source, ("busbar", "api") if module == "api" else ("busbar",)) == []
+
+
+@pytest.mark.parametrize("module", ["audit", "reckoning", "sheets"])
+def test_audit__of_a_bill__uses_nothing_that_wrote_it(module):
+    tree = ast.parse((ROOT / "busbar" / f"{module}.py").read_text("utf-8"))
+    used = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert used & NOT_THE_WRITERS == set()
+    assert "busbar.statements" not in {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }

@@ -86,7 +86,7 @@ def test_load__file_named_in_the_environment_is_missing__says_so(written, monkey
         ('[meters]\naddress_rate = ""', "setting meters.address_rate"),
         ("[meters]\nport = -1", "setting meters.port"),
         ('[api]\nrate = "often"', "setting api.rate"),
-        ('[api]\nplan = "free"', "setting api.plan: Input should be 'residential-1.2' or 'tou-1.3'"),
+        ('[api]\nplan = "free"', "setting api.plan: Input should be 'residential-1.1', 'residential-1.2' or 'tou-1.3'"),
         ('[api]\nrelay_url = "relay"', "setting api.relay_url"),
     ],
 )

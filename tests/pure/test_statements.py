@@ -6,7 +6,7 @@ import pytest
 
 from busbar import tools
 from busbar.statements import BANGKOK, Lot, Month, StatementError, Tariffs, Trade, grid_lines, market_lines, uncovered
-from busbar.tariff import TOU_PLAN
+from busbar.tariff import SMALL_PLAN, TOU_PLAN
 
 FILE = tools.project_root() / "data" / "tariffs" / "thailand.csv"
 MARCH = Month(2026, 3)
@@ -53,25 +53,96 @@ def test_uncovered__parked_import__counts_only_once_released():
     assert left(row(1, 100), row(2, 70), row(2, -70), row(3, 70)) == [100, 70]
 
 
-def test_grid_lines__of_a_flat_plan__are_energy_ft_service_and_vat():
+def energies(lines):
+    """What is charged for energy, by what the lines say before their comma."""
+    return [(one.item.partition(", ")[2], one.quantity_wh, one.amount_uthb) for one in lines if "Energy" in one.item]
+
+
+def test_grid_lines__within_the_first_block__are_energy_ft_service_and_vat():
     lines = grid_lines([lot(3, 8, 1_001), lot(4, 20, 999)], MARCH, Tariffs(FILE), 900, service=True)
     amounts = {line.item: line.amount_uthb for line in lines}
     assert amounts == {
-        "Energy charge": 2 * 4_221_800,
+        "Energy charge, 1 to 150 kWh": 2 * 3_248_400,
         "Ft": 2 * 97_200,
         "Service charge": 24_620_000,
-        "VAT 7 %": -(-(2 * 4_319_000 + 24_620_000) * 7 // 100),
+        "VAT 7 %": -(-(2 * 3_345_600 + 24_620_000) * 7 // 100),
     }
     assert lines[0].transactions == ["0x38", "0x420"]
-    sources = ["energy_kwh_151_400 4.2218 ", "ft 0.0972 ", "service 24.62 ", "vat 7 "]
+    sources = ["energy_kwh_1_150 3.2484 ", "ft 0.0972 ", "service 24.62 ", "vat 7 "]
     assert all(line.source.startswith(source) for line, source in zip(lines, sources, strict=True))
     assert (lines[0].first_day, lines[0].last_day) == (date(2026, 3, 1), date(2026, 3, 31))
 
 
+def test_grid_lines__beyond_the_first_block__fill_them_in_order_of_time():
+    lots = [lot(9, 8, 400_000), lot(3, 8, 149_000), lot(4, 8, 2_000)]
+    lines = grid_lines(lots, MARCH, Tariffs(FILE), 900, service=False)
+    assert energies(lines) == [
+        ("1 to 150 kWh", 150_000, 150 * 3_248_400),
+        ("151 to 400 kWh", 250_000, 250 * 4_221_800),
+        ("above 400 kWh", 151_000, 151 * 4_421_700),
+    ]
+    assert [line.transactions for line in lines[:3]] == [["0x38", "0x48"], ["0x48", "0x98"], ["0x98"]]
+    assert (lines[3].item, lines[3].quantity_wh, lines[3].amount_uthb) == ("Ft", 551_000, 551 * 97_200)
+    assert lines[3].transactions == ["0x38", "0x48", "0x98"]
+
+
+def test_grid_lines__of_one_wh_beyond_a_block__charge_it_in_the_next():
+    lines = grid_lines([lot(3, 8, 150_000), lot(3, 9, 1)], MARCH, Tariffs(FILE), 900, service=False)
+    # A Wh at 4.2218 THB/kWh is 4,221.8 micro-THB.
+    assert energies(lines) == [("1 to 150 kWh", 150_000, 150 * 3_248_400), ("151 to 400 kWh", 1, 4_222)]
+
+
+def test_grid_lines__of_two_meters_in_one_interval__share_its_place():
+    first, second = lot(3, 8, 149_000), lot(3, 8, 2_000)
+    second[0].tx_hash = "0xsecond"
+    lines = grid_lines([second, first], MARCH, Tariffs(FILE), 900, service=False)
+    assert [one.transactions for one in lines[:2]] == [["0xsecond", "0x38"]] * 2
+
+
+def test_grid_lines__of_the_small_plan__have_its_seven_blocks():
+    lines = grid_lines([lot(3, 8, 500_000)], MARCH, Tariffs(FILE, SMALL_PLAN), 900, service=False)
+    # 15 + 10 + 10 + 65 + 50 + 250 + 100 kWh, each at its price of the file.
+    prices = (2_348_800, 2_988_200, 3_240_500, 3_623_700, 3_717_100, 4_221_800, 4_421_700)
+    energy_kwh = (15, 10, 10, 65, 50, 250, 100)
+    assert [(wh, uthb) for _, wh, uthb in energies(lines)] == [
+        (kwh * 1_000, kwh * price) for kwh, price in zip(energy_kwh, prices, strict=True)
+    ]
+
+
+def changed_within_march(folder):
+    """From the 16th on the blocks are cut elsewhere, and every price is another."""
+    new = {"1_150": ("1_50,2", "51_200,3"), "151_400": ("201_500,5",), "401_up": ("501_up,6",)}
+    text = FILE.read_text(encoding="utf-8")
+    for item, followers in new.items():
+        old = next(row for row in text.splitlines() if row.startswith(f"residential-1.2,energy_kwh_{item},"))
+        rows = [old.replace("2015-11-01,,", "2015-11-01,2026-03-15,")]
+        rows += [f"residential-1.2,energy_kwh_{row},THB/kWh,2026-03-16,,s,2026,draft" for row in followers]
+        text = text.replace(old, "\n".join(rows))
+    path = folder / "changed.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_grid_lines__of_a_change_within_the_month__price_each_wh_by_its_day(tmp_path):
+    lots = [lot(15, 8, 40_000), lot(16, 8, 20_000), lot(17, 8, 150_000)]
+    lines = grid_lines(lots, MARCH, Tariffs(changed_within_march(tmp_path)), 900, service=True)
+    assert [
+        (one.item, one.first_day.day, one.last_day.day, one.quantity_wh, one.amount_uthb) for one in lines[:-2]
+    ] == [
+        ("Energy charge, 1 to 150 kWh", 1, 15, 40_000, 40 * 3_248_400),
+        ("Ft", 1, 15, 40_000, 40 * 97_200),
+        # 40 kWh came before: 10 more are in the new first block.
+        ("Energy charge, 1 to 50 kWh", 16, 31, 10_000, 10 * 2_000_000),
+        ("Energy charge, 51 to 200 kWh", 16, 31, 150_000, 150 * 3_000_000),
+        ("Energy charge, 201 to 500 kWh", 16, 31, 10_000, 10 * 5_000_000),
+        ("Ft", 16, 31, 170_000, 170 * 97_200),
+    ]
+
+
 def test_grid_lines__of_a_line__are_rounded_up_once():
     lines = grid_lines([lot(3, 8, 1), lot(3, 9, 1), lot(3, 10, 1)], MARCH, Tariffs(FILE), 900, service=False)
-    # 3 Wh at 4.2218 THB/kWh are 12,665.4 micro-THB.
-    assert lines[0].amount_uthb == 12_666
+    # 3 Wh at 3.2484 THB/kWh are 9,745.2 micro-THB.
+    assert lines[0].amount_uthb == 9_746
 
 
 def test_grid_lines__by_time_of_use__part_on_peak_from_off_peak():

@@ -80,6 +80,18 @@ MALFORMED = {
         changed("thailand,ft", "thailand,fx"),
         "no thailand ft on 2026-03-09; known periods: none",
     ),
+    "blocks with a gap": (
+        changed("energy_kwh_401_up", "energy_kwh_402_up"),
+        "the blocks of residential-1.2 on 2026-03-09 do not cover a month once: energy_kwh_1_150, energy_kwh_151_400",
+    ),
+    "blocks twice": (
+        [*LEAST, "residential-1.2,energy_kwh_1_100,3,THB/kWh,2015-11-01,,s,2026,read"],
+        "do not cover a month once: energy_kwh_1_",
+    ),
+    "blocks with an end": (
+        changed("energy_kwh_401_up", "energy_kwh_401_900"),
+        "the blocks of residential-1.2 on 2026-03-09 do not cover a month once",
+    ),
     "quote never closed": (changed("s,2012", '"s,2012'), "is not valid CSV"),
 }
 
@@ -105,7 +117,9 @@ def test_load_tariff__file_is_absent_or_no_text__says_so(tmp_path):
 
 
 def test_load_tariff__unknown_plan__lists_the_plans():
-    with pytest.raises(TariffError, match=r"no plan 'solar'; plans are residential-1\.2 and tou-1\.3"):
+    with pytest.raises(
+        TariffError, match=r"no plan 'solar'; plans are residential-1\.1, residential-1\.2 and tou-1\.3"
+    ):
         load_tariff(THAILAND, MONDAY, "solar")
 
 
@@ -283,6 +297,33 @@ def test_vat__seven_percent__rounds_up():
     assert FLAT.vat_uthb(100) == 7
     assert FLAT.vat_uthb(1) == 1
     assert FLAT.vat_uthb(0) == 0
+
+
+def test_load_tariff__blocks_cut_otherwise__takes_the_400th_kwh_for_every_one(tmp_path):
+    lines = [line for line in LEAST if "energy_kwh" not in line]
+    for item, price in (("1_200", 3), ("201_399", 4), ("400_up", 5)):
+        lines.append(f"residential-1.2,energy_kwh_{item},{price},THB/kWh,2015-11-01,,s,2026,read")
+    tariff = load_tariff(write(tmp_path, lines), MONDAY)
+    assert tariff.off_peak_uthb_per_kwh == 5_000_000
+    assert "flat-marginal: every kWh costs the price of block 400-up kWh/month" in tariff.describe()
+    assert [row.split()[0] for row in tariff.rows if "energy" in row] == ["energy_kwh_400_up"]
+
+
+def test_bill_assumptions__of_blocks__say_so_instead_of_one_flat_price():
+    assert [told.partition(":")[0] for told in FLAT.assumptions] == ["flat-marginal"]
+    assert [told.partition(":")[0] for told in FLAT.bill_assumptions] == ["blocks-by-time"]
+    assert TOU.bill_assumptions == TOU.assumptions
+
+
+def test_load_tariff__a_second_source_that_ends__parts_the_days(tmp_path):
+    """Which rows hold is told by both ends: the days before and after are not charged together."""
+    path = write(tmp_path, [*LEAST, "thailand,buyback,2.20,THB/kWh,2026-03-05,2026-03-09,s,2026,news"])
+    spans = [(t.holds_from, t.holds_to) for t in (load_tariff(path, date(2026, 3, n)) for n in (4, 9, 10))]
+    assert spans == [
+        (date(2026, 1, 1), date(2026, 3, 4)),
+        (date(2026, 3, 5), date(2026, 3, 9)),
+        (date(2026, 3, 10), date(2026, 4, 30)),
+    ]
 
 
 def test_describe__flat_marginal__prints_prices_rows_and_assumptions():

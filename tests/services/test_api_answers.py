@@ -107,7 +107,7 @@ def test_status__kept_for_its_time__is_made_again(live, monkeypatch):
 
 def test_get__other_query__is_another_answer(live):
     _, http, _ = live
-    assert [http.get("energy/book", params={"zone": zone}).json()["zone"] for zone in (1, 2, 1)] == [1, 2, 1]
+    assert [http.get("energy/book", params={"epoch": n}).json()["epoch"] for n in (1, 2, 1)] == [1, 2, 1]
 
 
 def test_get__failure__is_not_kept(live):
@@ -128,10 +128,10 @@ def test_get__signed_request__is_never_answered_from_memory(live):
 def test_get__more_than_is_kept__drops_what_was_kept_first(live, monkeypatch):
     _, http, asked = live
     monkeypatch.setattr(answers, "MOST_BYTES", 2 * len(http.get("energy/book").content))
-    for zone in (2, 3):
-        http.get("energy/book", params={"zone": zone})
+    for n in (2, 3):
+        http.get("energy/book", params={"epoch": n})
     asked.clear()
-    http.get("energy/book", params={"zone": 3})
+    http.get("energy/book", params={"epoch": 3})
     assert asked == []
     http.get("energy/book")
     assert len(asked) > 2

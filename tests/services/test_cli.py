@@ -193,7 +193,7 @@ def test_replay__file_that_is_not_there__says_so(monkeypatch, capsys, no_chain, 
 
 def test_replay__unknown_plan__names_the_plans(monkeypatch, capsys, no_chain, street):
     said = refused(monkeypatch, capsys, "replay", "--community", street, "--plan", "free")
-    assert "plans are residential-1.2 and tou-1.3" in said
+    assert "plans are residential-1.1, residential-1.2 and tou-1.3" in said
 
 
 def test_replay__epochs_too_short__says_the_least(monkeypatch, capsys, no_chain, street):

@@ -142,7 +142,7 @@ def state(chain):
     at = chain.addresses
     permissions = {
         (contract, function): chain.view(
-            "Authority", "getTargetFunctionRole", at[contract], deployment._selector(contract, function)
+            "Authority", "getTargetFunctionRole", at[contract], deployment.selector(contract, function)
         )
         for contract, by_role in PERMISSIONS.items()
         for functions in by_role.values()

@@ -253,6 +253,16 @@ def test_show__blocks_epochs_trades_book__prints_them(market, command, tmp_path)
     assert said["book"][1].endswith("1 orders, would clear at no trade\n")
 
 
+@pytest.mark.parametrize("what", ["book", "epochs"])
+def test_show__a_zone_never_opened__is_one_line_and_fails(market, command, tmp_path, what):
+    command("index", "--once", database=True)
+    engine = open_database(f"sqlite:///{tmp_path / 'index.db'}")
+    with served(Settings(engine, market.chain, rate=None)) as url:
+        status, out, err = command("show", what, "--zone", 9, "--api", url, chain=False)
+    engine.dispose()
+    assert (status, out, err.count("\n"), "zone 9 was never opened" in err) == (1, "", 1, True)
+
+
 def test_show__without_a_server__says_to_start_one(command):
     status, _, err = command("show", "book", "--api", "http://127.0.0.1:1", chain=False)
     assert (status, err.count("\n"), "busbar api" in err) == (1, 1, True)

@@ -324,7 +324,7 @@ def test_replay__epoch_too_short_for_its_blocks__says_so(street, tmp_path, no_ch
 
 
 def test_replay__unknown_plan__names_the_plans(street, tmp_path, no_chain):
-    assert "residential-1.2 and tou-1.3" in refused(TariffError, street, tmp_path, plan="free")
+    assert "residential-1.1, residential-1.2 and tou-1.3" in refused(TariffError, street, tmp_path, plan="free")
 
 
 def test_replay__days_before_the_tariff__are_refused_even_if_only_the_first_is(tmp_path, no_chain):

@@ -6,10 +6,11 @@ import random
 import pytest
 
 from busbar import audit, errors, tools
-from busbar.archive import Archive, ArchiveError, collect
+from busbar.archive import NAMED, Archive, ArchiveError, collect
 from busbar.chain import Call
 from busbar.history import History, open_database
 from busbar.readings import meter_id_bytes
+from busbar.sheets import Sheet
 from busbar.statements import Month, Statement, Tariffs, make, to_csv
 from tests.market import ENERGY, ask, bid
 from tests.relayed import READINGS, trade_by_signature
@@ -163,6 +164,57 @@ def test_run__another_market_claimed__is_found(lines, audited, field):
     assert not audited([json.dumps(entry, sort_keys=True, separators=(",", ":")) + "\n", *lines[1:]]).ok
 
 
+def claiming(lines, **changes):
+    """The lines with another market in the first."""
+    entry = json.loads(lines[0])
+    entry["market"] |= changes
+    return [json.dumps(entry, sort_keys=True, separators=(",", ":")) + "\n", *lines[1:]]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_run__an_address_of_the_market_altered__is_named(archive, lines, audited, name):
+    """Whether nothing stands at it, or a participant, or another of the market's contracts."""
+    mine = archive.market.addresses
+    nobody, participant = "0x000000000000000000000000000000000000dEaD", archive.state.accounts[0].address
+    for other in (nobody, participant, *(address for key, address in mine.items() if key != name)):
+        first = audited(claiming(lines, addresses=mine | {name: other})).findings[0]
+        assert (first.what, first.found) == (f"address of {name}", other)
+
+
+def test_run__two_contracts_of_the_market_exchanged__are_both_named(archive, lines, audited):
+    mine = archive.market.addresses
+    swapped = mine | {"OracleClient": mine["Registry"], "Registry": mine["OracleClient"]}
+    told = [found.what for found in audited(claiming(lines, addresses=swapped)).findings]
+    assert {"address of OracleClient", "address of Registry"} <= {*told}
+
+
+@pytest.mark.parametrize(
+    ("field", "what"),
+    [
+        ("chain_id", "chain"),
+        ("genesis", "genesis"),
+        ("epoch_seconds", "length of an epoch in seconds"),
+        ("tick_wei", "tick in wei"),
+    ],
+)
+def test_run__a_number_of_the_market_altered_a_little__is_named(archive, lines, audited, field, what):
+    least = 2 * 10**9 if field == "tick_wei" else 1  # a tick is a multiple of that
+    value = getattr(archive.market, field)
+    for other in (value - least, value + least):
+        assert (what, str(value), str(other)) in {
+            (found.what, found.expected, found.found) for found in audited(claiming(lines, **{field: other})).findings
+        }
+
+
+@pytest.mark.parametrize("name", [*NAMED, "Auction", "Treasury"])
+def test_load__a_contract_too_few_or_too_many__is_no_archive(archive, lines, audited, name):
+    addresses = dict(archive.market.addresses)
+    if addresses.pop(name, None) is None:
+        addresses[name] = addresses["Trading"]
+    with pytest.raises(ArchiveError, match="line 1: does not name Authority, GridToken"):
+        audited(claiming(lines, addresses=addresses))
+
+
 def test_run__whatever_byte_is_altered__it_is_found(lines, audited):
     """A byte here and there in the whole file: none of them can differ without being noticed."""
     text, chance = "".join(lines), random.Random(7)
@@ -276,11 +328,11 @@ def test_bills__provisional_and_the_market_went_on__is_compared_at_its_own_block
 
 
 def test_bills__as_csv__are_what_the_books_say(archive, ledger, statements):
-    sheets = [audit.Sheet.parse(to_csv(statement)) for statement in statements]
+    sheets = [Sheet.parse(to_csv(statement)) for statement in statements]
     assert list(audit.bills(archive, ledger, sheets, TARIFFS.path, TARIFFS.plan)) == []
 
 
-READ = {"json": Statement.model_validate_json, "csv": audit.Sheet.parse}
+READ = {"json": Statement.model_validate_json, "csv": Sheet.parse}
 WRITTEN = {"json": lambda statement: statement.model_dump_json(indent=1), "csv": to_csv}
 
 
@@ -319,7 +371,7 @@ def test_bills__an_assumption_left_out__is_named(archive, ledger, statements):
 def test_bills__a_figure_of_the_csv_altered__names_its_line(archive, ledger, statements):
     text = to_csv(statements[0])
     number, line = next((n, line) for n, line in enumerate(text.split("\n"), start=1) if line.startswith("total,"))
-    sheet = audit.Sheet.parse(text.replace(line, line.replace(str(statements[0].total_uthb), "1")))
+    sheet = Sheet.parse(text.replace(line, line.replace(str(statements[0].total_uthb), "1")))
     assert [found.what for found in reckoned(archive, ledger, sheet)] == [
         f"statement 2026-03: line {number} of the file"
     ]
@@ -345,11 +397,49 @@ def test_bills__parked_growth_late_readings_and_wallets__are_what_the_books_say(
     assert list(audit.bills(archive, audit.run(archive).ledger, made, TARIFFS.path, plan)) == []
 
 
-def test_bills__the_replays_own_bill__is_the_statement_less_service_and_vat(statements, street_day):
+def test_bills__of_a_month_in_every_block__are_what_the_books_say(market):
+    """Two meters of one account; some of the import is covered by GRID, the rest fills all three blocks."""
+    consumer = market.actors.consumer
+    shop, cellar = (market.meter(name, consumer, kind=2) for name in ("shop", "cellar"))
+    roof = market.meter("roof", market.actors.producer)
+    for shop_wh, cellar_wh in ((100_000, 49_999), (7_000, 3), (250_000, 300_000)):
+        market.next_epoch()
+        market.submit(shop.read(import_wh=shop_wh), cellar.read(import_wh=cellar_wh), roof.read(export_wh=5_000))
+    market.enter(market.actors.producer, ask(300, 5_000))
+    market.enter(consumer, bid(310, 5_000))
+    market.next_epoch()
+    market.clear()
+    market.chain.send(market.actors.keeper, Call("Metering", "retireFor", ([consumer.address],)))
+    engine = open_database("sqlite://")
+    History(market.chain, engine).step()
+    with engine.connect() as connection:
+        made = make(connection, consumer.address, Month(2026, 3), TARIFFS)
+    energy = [(line.quantity_wh, len(line.transactions)) for line in made.lines if line.item.startswith("Energy")]
+    # 5 kWh of the first interval are covered: 144,999 Wh of it, then 5,001 of the second, fill the first block.
+    assert energy == [(150_000, 2), (250_000, 2), (707_002 - 5_000 - 400_000, 1)]
+    archive = collect(market.chain)
+    ledger = audit.run(archive).ledger
+    assert reckoned(archive, ledger, made) == []
+    assert reckoned(archive, ledger, Sheet.parse(to_csv(made))) == []
+    for place, line in enumerate(made.lines[:3]):
+        wrong = [
+            *made.lines[:place],
+            line.model_copy(update={"quantity_wh": line.quantity_wh - 1}),
+            *made.lines[place + 1 :],
+        ]
+        told = reckoned(archive, ledger, made.model_copy(update={"lines": wrong}))
+        assert [found.what for found in told] == [f"statement 2026-03: line {place + 1}"]
+
+
+def test_bills__the_replays_own_bill__is_the_statement_at_one_price_less_service_and_vat(statements, street_day):
     for statement, p in zip(statements, street_day.run.participants, strict=True):
         at_market = [line for line in statement.lines if not line.item.startswith(("Service", "VAT"))]
-        # Rounded once a line here, once an interval there.
-        assert abs(sum(line.amount_uthb for line in at_market) - p.bill_uthb) <= len(p.meter_ids) * 8
+        grid_wh = p.grid_import_wh + p.outstanding_wh
+        assert grid_wh < 150_000
+        # By the first block here, at the flat price of the second there; rounded once a line, or once an interval.
+        cheaper_uthb = grid_wh * (4_221_800 - 3_248_400) // 1_000
+        charged_uthb = sum(line.amount_uthb for line in at_market)
+        assert abs(charged_uthb + cheaper_uthb - p.bill_uthb) <= len(p.meter_ids) * 8
         assert statement.grid_import_wh == p.grid_import_wh + p.outstanding_wh
 
 

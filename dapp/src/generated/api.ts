@@ -1622,7 +1622,8 @@ export interface components {
          * @description One line of the bill.
          *
          *     Attributes:
-         *         item: What is charged or paid; `source` is the row of the tariff file it comes from.
+         *         item: What is charged or paid, each block of a progressive plan on its own line.
+         *         source: The row of the tariff file it comes from.
          *         first_day: First day it applies to.
          *         last_day: Last day it applies to.
          *         quantity_wh: Energy; None where there is none, as for a service charge.
