@@ -29,14 +29,14 @@ export function Search() {
   };
   return (
     <form onSubmit={find} role="search" style={{ marginBottom: "0.75rem" }}>
-      <Group gap="xs" wrap="nowrap">
+      <Group gap="xs">
         {here !== "/explorer" && (
           <Link href="/explorer" style={{ whiteSpace: "nowrap" }}>
             ← {t.app.explorer}
           </Link>
         )}
         <TextInput
-          style={{ flex: 1 }}
+          style={{ flex: "1 1 12rem" }}
           aria-label={t.explorer.find}
           placeholder={t.explorer.find}
           autoCapitalize="off"
@@ -66,12 +66,10 @@ export function Sought<T>(props: { query: UseQueryResult<T | null>; what: string
 export function Nothing({ what }: { what: string }) {
   const { t } = useWords();
   return (
-    <Card label={t.explorer.nothing}>
-      <Empty title={t.explorer.nothing} how={t.explorer.nothingHow}>
-        <p className="mono" style={{ overflowWrap: "anywhere" }}>
-          {what}
-        </p>
-      </Empty>
+    <Card label={t.explorer.nothing(what)}>
+      <div role="status">
+        <Empty title={t.explorer.nothing(what)} how={t.explorer.nothingHow} />
+      </div>
     </Card>
   );
 }
