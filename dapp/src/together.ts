@@ -2,10 +2,10 @@
 
 import type { Holding } from "./chain";
 
-/** Whether an account has something else than it had: whatever its block, and but for its orders, which lock what they want. */
+/** Whether an account has something else than it had, in whatever block. Its orders lock what they want, and so show here. */
 export function hasChanged(before: Holding, after: Holding): boolean {
-  const { block: _, orders: __, ...then } = before;
-  return (Object.keys(then) as (keyof typeof then)[]).some((name) => before[name] !== after[name]);
+  const names = Object.keys(before) as (keyof Holding)[];
+  return names.some((name) => name !== "block" && name !== "orders" && before[name] !== after[name]);
 }
 
 /**
