@@ -106,7 +106,7 @@ function Today({ standing }: { standing: UseQueryResult<Standing | null> }) {
         // Who feeds in earns; who does not, saves.
         const hasRoof = found.export_wh > 0 || today.soldUwh > 0n;
         return (
-          <div className="two">
+          <div className="today">
             <section className="card" aria-label={t.energy.today}>
               {hasRoof ? (
                 <>
