@@ -66,7 +66,8 @@ function share(url: string, names: readonly string[], heard: Heard): () => void 
       }
       clearTimeout(silence);
       const newest = new Map<string, News>();
-      const mine = now();
+      // Later than any other, whatever became of the clock.
+      const mine = Math.max(now(), reign + 1);
       reign = mine;
       const tell = (news: News | null) => channel.postMessage({ reign: mine, news } satisfies Beat);
       const shut = connect(url, names, (name, told, heardMs) => {
@@ -92,13 +93,17 @@ function share(url: string, names: readonly string[], heard: Heard): () => void 
   const take = (options: LockOptions) => {
     navigator.locks.request(url, options, lead).catch((problem: unknown) => {
       if (over || options.signal?.aborted) return;
-      // Locks are refused to this page; or another window has taken this one's, which hung.
-      if (!(problem instanceof DOMException) || problem.name !== "AbortError") void lead();
-      else {
-        leading?.retire();
-        follow();
-      }
+      leading?.retire();
+      // Another window has taken it from this one, which hung; or locks are refused to this page.
+      if (problem instanceof DOMException && problem.name === "AbortError") follow();
+      else alone();
     });
+  };
+
+  const alone = () => {
+    clearTimeout(silence);
+    channel.onmessage = null;
+    leading = { answer: () => undefined, retire: connect(url, names, heard) };
   };
 
   const follow = () => {

@@ -35,19 +35,21 @@ export function Search() {
             ← {t.app.explorer}
           </Link>
         )}
-        <TextInput
-          style={{ flex: "1 1 12rem" }}
-          aria-label={t.explorer.find}
-          placeholder={t.explorer.find}
-          autoCapitalize="off"
-          autoComplete="off"
-          spellCheck={false}
-          value={text}
-          onChange={(event) => setText(event.currentTarget.value)}
-        />
-        <Button type="submit" variant="default">
-          {t.explorer.go}
-        </Button>
+        <Group gap="xs" wrap="nowrap" style={{ flex: "1 1 16rem" }}>
+          <TextInput
+            style={{ flex: 1 }}
+            aria-label={t.explorer.find}
+            placeholder={t.explorer.find}
+            autoCapitalize="off"
+            autoComplete="off"
+            spellCheck={false}
+            value={text}
+            onChange={(event) => setText(event.currentTarget.value)}
+          />
+          <Button type="submit" variant="default">
+            {t.explorer.go}
+          </Button>
+        </Group>
       </Group>
     </form>
   );
