@@ -26,6 +26,11 @@ const quiet = (page) =>
     .first()
     .waitFor({ state: "hidden", timeout: 8_000 })
     .catch(() => undefined);
+/** Makes room for what a page shows. */
+const tall = async (page, height) => {
+  await page.setViewportSize({ width: 1200, height });
+  await page.waitForTimeout(800);
+};
 const go = async (page, path) => {
   await page.goto(`${url}/#/${path}`);
   await page.waitForTimeout(2_500);
@@ -40,6 +45,7 @@ await page.waitForTimeout(500);
 await save(page, "deposit");
 await dialog(page).getByRole("button", { name: "Deposit" }).click();
 await sign(page);
+await quiet(page);
 await go(page, "market");
 await page.getByLabel("Energy", { exact: true }).fill("2");
 await page.getByRole("button", { name: "Place order", exact: true }).click();
@@ -60,20 +66,26 @@ await page
   .first()
   .waitFor();
 await page.getByText("This epoch", { exact: true }).click();
+await page.getByRole("button", { name: "Likely to trade" }).click();
 await quiet(page);
+await tall(page, 1060);
 await save(page, "market");
 await go(page, "community");
 // The replayed day, which is complete.
 const { timestamp } = await (await fetch(`${url}/api/v1/status`)).json();
 const yesterday = new Date((timestamp + (7 - 24) * 3_600) * 1_000).toISOString().slice(0, 10);
 await page.getByLabel("Day").fill(yesterday);
+await page.getByLabel("Day").blur();
 await page.waitForTimeout(2_500);
+await tall(page, 1000);
 await save(page, "community");
-const [last] = (await (await fetch(`${url}/api/v1/energy/epochs?limit=1`)).json()).items;
-await go(page, `explorer/epoch/${last.epoch}`);
+const { items } = await (await fetch(`${url}/api/v1/energy/epochs?limit=200`)).json();
+const [busiest] = items.sort((a, b) => b.result.volume_wh - a.result.volume_wh);
+await go(page, `explorer/epoch/${busiest.epoch}`);
+await tall(page, 900);
 await save(page, "explorer");
 
-const home = await pageWithWallet(browser, { url, index: HOUSEHOLD, width: 1200, height: 1010 });
+const home = await pageWithWallet(browser, { url, index: HOUSEHOLD, width: 1200, height: 1150 });
 await go(home.page, "energy");
 await connect(home.page);
 await home.page

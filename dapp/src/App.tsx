@@ -7,7 +7,7 @@ import { useHashLocation } from "wouter/use-hash-location";
 import { Icon, type IconName } from "./components/icons";
 import { UnderwayList } from "./components/Underway";
 import { WalletButton, WalletNotice } from "./components/Wallet";
-import { useStatus } from "./data";
+import { FAR_BEHIND, useStatus } from "./data";
 import { useWords } from "./i18n";
 import { STALE_MS, useMarket, useNews, useTicking } from "./market";
 import { Market } from "./pages/Market";
@@ -18,9 +18,6 @@ const Energy = lazy(() => import("./pages/Energy"));
 const Community = lazy(() => import("./pages/Community"));
 const Explorer = lazy(() => import("./pages/Explorer"));
 const Admin = lazy(() => import("./pages/Admin"));
-
-/** Blocks that the index may be behind before it is said. */
-const FAR_BEHIND = 5;
 
 const PAGES = ["market", "energy", "community", "explorer", "admin"] as const satisfies readonly IconName[];
 

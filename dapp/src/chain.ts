@@ -66,6 +66,8 @@ export type Holding = {
   walletGridWei: bigint;
   walletBahtWei: bigint;
   outstandingWh: bigint;
+  /** Those in the open epoch, and what rests of standing ones; see `openAmong`. */
+  orders: readonly OrderView[];
 };
 
 const STATUSES = ["unknown", "active", "suspended"] as const;
@@ -87,10 +89,15 @@ export async function readAccount(reader: Reader, deployment: Deployment, accoun
   return held;
 }
 
-/** An account as the chain has it now, all of it at one block. */
-export async function readHolding(reader: Reader, deployment: Deployment, account: Address): Promise<Holding> {
-  const block = await reader.getBlockNumber({ cacheTime: 0 });
-  const [held, [imports], walletGridWei, walletBahtWei] = await Promise.all([
+/** An account as the chain has it at a block or now, all of it at one block. */
+export async function readHolding(
+  reader: Reader,
+  deployment: Deployment,
+  account: Address,
+  at?: bigint,
+): Promise<Holding> {
+  const block = at ?? (await reader.getBlockNumber({ cacheTime: 0 }));
+  const [held, [imports], walletGridWei, walletBahtWei, orders] = await Promise.all([
     readAccount(reader, deployment, account, block),
     reader.readContract({
       address: addressOf(deployment, "Metering"),
@@ -113,6 +120,13 @@ export async function readHolding(reader: Reader, deployment: Deployment, accoun
       args: [account],
       blockNumber: block,
     }),
+    reader.readContract({
+      address: addressOf(deployment, "Trading"),
+      abi: tradingAbi,
+      functionName: "ordersOf",
+      args: [account],
+      blockNumber: block,
+    }),
   ]);
   if (!imports) throw new Error("the contracts told nothing of the account");
   return {
@@ -127,6 +141,7 @@ export async function readHolding(reader: Reader, deployment: Deployment, accoun
     walletGridWei,
     walletBahtWei,
     outstandingWh: imports.currentWh + imports.previousWh,
+    orders,
   };
 }
 
@@ -138,23 +153,7 @@ export function orderPlace(id: bigint): { epoch: number; index: number } {
   return { epoch: Number(id >> 168n), index: Number((id >> 160n) & 255n) };
 }
 
-/** An account's orders in the open epoch, and what rests of its standing ones. */
-export async function readOpenOrders(
-  reader: Reader,
-  deployment: Deployment,
-  account: Address,
-  epoch: number,
-): Promise<OpenOrder[]> {
-  const orders = await reader.readContract({
-    address: addressOf(deployment, "Trading"),
-    abi: tradingAbi,
-    functionName: "ordersOf",
-    args: [account],
-  });
-  return openAmong(orders, epoch);
-}
-
-type OrderView = { id: bigint; isBuy: boolean; tick: number; quantityWh: number; untilEpoch: number };
+export type OrderView = { id: bigint; isBuy: boolean; tick: number; quantityWh: number; untilEpoch: number };
 
 /** Those of an account's orders that may still trade in an epoch or later. */
 export function openAmong(orders: readonly OrderView[], epoch: number): OpenOrder[] {

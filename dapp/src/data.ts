@@ -4,16 +4,7 @@ import { keepPreviousData, type QueryClient, useQuery, type UseQueryResult } fro
 import type { Address } from "viem";
 import { useConnection } from "wagmi";
 import { orNull, type Shapes, told } from "./api";
-import {
-  type Book,
-  type Cleared,
-  type Holding,
-  type OpenOrder,
-  readBook,
-  readCleared,
-  readHolding,
-  readOpenOrders,
-} from "./chain";
+import { type Book, type Cleared, type Holding, readBook, readCleared, readHolding } from "./chain";
 import { startOf, type Told, useEpoch, useMarket } from "./market";
 import { isReadUntil } from "./today";
 import { monthOf } from "./units";
@@ -23,6 +14,9 @@ export const HISTORY = 96;
 
 /** Looks again when a block brought news, but not more often than this. */
 const LOOK_MS = 2_000;
+
+/** Blocks that the index may be behind before it is said. */
+export const FAR_BEHIND = 5;
 
 const bookOf = (shape: Shapes["BookShape"]): Book => ({
   epoch: shape.epoch,
@@ -113,18 +107,6 @@ export function useHolding(account: Address | undefined): UseQueryResult<Holding
   });
 }
 
-/** An account's open orders, as the chain says. */
-export function useOpenOrders(account: Address | undefined): UseQueryResult<OpenOrder[]> {
-  const { deployment, reader } = useMarket();
-  const epoch = useEpoch();
-  return useQuery({
-    queryKey: ["mine", "open", account, epoch],
-    enabled: account !== undefined && epoch !== null,
-    queryFn: () => readOpenOrders(reader, deployment, account as Address, epoch ?? 0),
-    refetchInterval: LOOK_MS,
-  });
-}
-
 /** An account's orders of late, with what became of them; nothing without an API. */
 export function usePastOrders(account: Address | undefined): UseQueryResult<Shapes["OrderShape"][]> {
   const { api } = useMarket();
@@ -166,29 +148,32 @@ export function useGrid(): UseQueryResult<Shapes["GridStatus"]> {
   });
 }
 
+/** A statement, and what its account had at its block; null where a node no longer knows. */
+export type Standing = { statement: Shapes["Statement"]; holding: Holding | null };
+
 /** A month's statement, with the quarter hour before the open epoch once its meters have brought it; null if there is none. */
-export function useStatement(
-  account: Address | undefined,
-  month: string | null,
-): UseQueryResult<Shapes["Statement"] | null> {
-  const { api, deployment } = useMarket();
+export function useStatement(account: Address | undefined, month: string | null): UseQueryResult<Standing | null> {
+  const { api, deployment, reader } = useMarket();
   const epoch = useEpoch();
-  return useQuery<Shapes["Statement"] | null>({
+  return useQuery<Standing | null>({
     queryKey: ["statement", account, month, epoch],
     enabled: api !== null && account !== undefined && month !== null,
     placeholderData: keepPreviousData,
     queryFn: async () => {
       if (!api) throw new Error("no API");
       const params = { path: { account: account as Address }, query: { month: month ?? "" } };
-      const statement = await orNull(told(api.GET("/api/v1/accounts/{account}/statement", { params })));
+      const found = await orNull(told(api.GET("/api/v1/accounts/{account}/statement", { params })));
       // It is a text only if another format is asked for.
-      return statement as Shapes["Statement"] | null;
+      const statement = found as Shapes["Statement"] | null;
+      if (!statement) return null;
+      const then = readHolding(reader, deployment, account as Address, BigInt(statement.block));
+      return { statement, holding: await then.catch(() => null) };
     },
     // Meters bring the quarter hour that ended some blocks into the next epoch, or never: each wait is twice the last.
-    refetchInterval: ({ state }) => {
+    refetchInterval: ({ state: { data, dataUpdateCount } }) => {
       const start = startOf(epoch ?? 0, deployment);
-      const complete = !state.data || month !== monthOf(start) || isReadUntil(state.data, start);
-      return complete ? false : LOOK_MS * 2 ** Math.min(state.dataUpdateCount, 10);
+      const complete = !data || month !== monthOf(start) || isReadUntil(data.statement, start);
+      return complete ? false : LOOK_MS * 2 ** Math.min(dataUpdateCount, 10);
     },
   });
 }

@@ -23,6 +23,13 @@ test("candidatesOf: a hash: is a transaction's, a block's or a meter's", () => {
   expect(kinds(HASH)).toEqual([`tx ${HASH}`, `block ${HASH}`, `meter ${HASH}`]);
 });
 
+test("candidatesOf: a long number: is an order's, or a meter of that name if it is short enough", () => {
+  const id = "37414441915671114706014331717536845303191873100185";
+  expect(kinds(id)).toEqual([`order ${id}`]);
+  expect(kinds("20260314001234")).toEqual(["order 20260314001234", "meter 20260314001234"]);
+  expect(kinds("1".repeat(60))).toEqual([]);
+});
+
 test("candidatesOf: a day or a time in Bangkok: is the epoch then", () => {
   expect(kinds("2026-03-14")).toEqual(["epoch 0"]);
   expect(kinds("2026-03-15 12:20")).toEqual([`epoch ${96 + 49}`]);

@@ -3,7 +3,7 @@
 import { isAddress } from "viem";
 import type { Deployment } from "./deployment";
 
-export type Kind = "epoch" | "block" | "tx" | "account" | "meter";
+export type Kind = "epoch" | "block" | "tx" | "account" | "meter" | "order";
 export type Candidate = { kind: Kind; id: string };
 
 const BANGKOK = "+07:00";
@@ -22,6 +22,8 @@ export function candidatesOf(text: string, deployment: Deployment): Candidate[] 
   const meter: Candidate[] = /^[!-~]{1,31}$/.test(wanted) ? [{ kind: "meter", id: wanted }] : [];
   // Numbers are shown with their thousands apart.
   const digits = /^\d{1,3}(,\d{3})+$/.test(wanted) ? wanted.replaceAll(",", "") : wanted;
+  // An order's id ends with its account, which makes it long.
+  if (/^[1-9]\d{9,58}$/.test(digits)) return [{ kind: "order", id: digits }, ...meter];
   if (!/^\d{1,9}$/.test(digits)) return meter;
   const id = String(Number(digits));
   return [{ kind: "epoch", id }, { kind: "block", id }, ...meter];

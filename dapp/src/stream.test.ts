@@ -28,11 +28,14 @@ class Source extends EventTarget {
 class Channel {
   static all: Channel[] = [];
   onmessage: ((event: { data: unknown }) => void) | null = null;
+  /** As of a window that hangs: it neither says nor hears anything. */
+  hangs = false;
   constructor(readonly name: string) {
     Channel.all.push(this);
   }
   postMessage(data: unknown) {
-    const others = Channel.all.filter((other) => other !== this && other.name === this.name);
+    if (this.hangs) return;
+    const others = Channel.all.filter((other) => other !== this && !other.hangs && other.name === this.name);
     queueMicrotask(() => others.forEach((other) => other.onmessage?.({ data: structuredClone(data) })));
   }
   close() {
@@ -41,13 +44,38 @@ class Channel {
   }
 }
 
-/** Locks as browsers have them, of one name: one holder, and the others in turn. */
+type Holder = { lost: (problem: unknown) => void };
+
+/** Locks as browsers have them, of one name: one holder, and the others in turn, but for who takes it away. */
 class Locks {
-  private before: Promise<unknown> = Promise.resolve();
-  request(_: string, { signal }: { signal: AbortSignal }, held: () => Promise<void>) {
-    const mine = this.before.then(() => (signal.aborted ? Promise.reject(new Error("aborted")) : held()));
-    this.before = mine.catch(() => undefined);
-    return mine;
+  private holder: Holder | null = null;
+  private queue: (() => void)[] = [];
+
+  request(_: string, { signal, steal }: LockOptions, held: () => Promise<void>) {
+    return new Promise<void>((resolve, reject) => {
+      const grant = () => {
+        const mine: Holder = { lost: reject };
+        this.holder = mine;
+        void Promise.resolve()
+          .then(held)
+          .then(resolve)
+          .then(() => {
+            if (this.holder !== mine) return;
+            this.holder = null;
+            this.queue.shift()?.();
+          });
+      };
+      signal?.addEventListener("abort", () => {
+        if (!this.queue.includes(grant)) return;
+        this.queue = this.queue.filter((other) => other !== grant);
+        reject(new DOMException("aborted", "AbortError"));
+      });
+      if (steal) {
+        this.holder?.lost(new DOMException("stolen", "AbortError"));
+        grant();
+      } else if (this.holder) this.queue.push(grant);
+      else grant();
+    });
   }
 }
 
@@ -135,14 +163,18 @@ test("listen: a browser without locks: each window has a stream of its own", () 
   windows.forEach(({ close }) => close());
 });
 
-test("listen: locks are refused to this page: it has a stream of its own", async () => {
+test("listen: locks are refused to this page: it has a stream of its own, whatever other windows do", async () => {
   withLocks();
   vi.stubGlobal("navigator", { locks: { request: () => Promise.reject(new Error("SecurityError")) } });
-  const { heard, close } = opened();
-  await settled();
+  const [first, second] = [opened(), opened()];
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(Source.all.length).toBe(2);
   Source.open[0]?.tell({ number: 7 });
-  expect(heard).toEqual([{ number: 7 }]);
-  close();
+  second.close();
+  await vi.advanceTimersByTimeAsync(60_000);
+  Source.open[0]?.tell({ number: 8 });
+  expect([first.heard, second.heard]).toEqual([[{ number: 7 }, { number: 8 }], []]);
+  first.close();
   expect(Source.open).toEqual([]);
 });
 
@@ -203,5 +235,60 @@ test("listen: hidden while it waits its turn: never opens a stream", async () =>
   show("visible");
   await settled();
   expect(Source.open.length).toBe(1);
+  windows.forEach(({ close }) => close());
+});
+
+test("listen: the window with the stream hangs: another takes over, and when it comes to itself it hears the other", async () => {
+  withLocks();
+  const [first, second, third] = [opened(), opened(), opened()];
+  await settled();
+  const [hung] = Channel.all;
+  if (hung) hung.hangs = true;
+  await vi.advanceTimersByTimeAsync(7_000);
+  expect(Source.all.length).toBe(1);
+  await vi.advanceTimersByTimeAsync(7_000);
+  expect(Source.open.length).toBe(1);
+  expect(Source.open[0]).not.toBe(Source.all[0]);
+  if (hung) hung.hangs = false;
+  Source.open[0]?.tell({ number: 9 });
+  await settled();
+  expect([first.heard, second.heard, third.heard]).toEqual([[{ number: 9 }], [{ number: 9 }], [{ number: 9 }]]);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(Source.open.length).toBe(1);
+  [first, second, third].forEach(({ close }) => close());
+  expect(Source.open).toEqual([]);
+});
+
+test("listen: nothing happens in the market: nobody takes the stream from who has it", async () => {
+  withLocks();
+  const windows = [opened(), opened(), opened()];
+  await vi.advanceTimersByTimeAsync(600_000);
+  expect(Source.all.length).toBe(1);
+  windows.forEach(({ close }) => close());
+});
+
+test("listen: the window that took over is closed: one that hung takes its turn again", async () => {
+  withLocks();
+  const [first, second] = [opened(), opened()];
+  await settled();
+  const [hung] = Channel.all;
+  if (hung) hung.hangs = true;
+  await vi.advanceTimersByTimeAsync(14_000);
+  if (hung) hung.hangs = false;
+  second.close();
+  await settled();
+  Source.open[0]?.tell({ number: 10 });
+  expect([first.heard, second.heard]).toEqual([[{ number: 10 }], []]);
+  first.close();
+});
+
+test("listen: old news of a window that hung: are not heard beside those of the one that took over", async () => {
+  withLocks();
+  const windows = [opened(), opened()];
+  await settled();
+  const news = { name: "block", told: { number: 1 }, sinceEpochMs: 0 };
+  new Channel(URL).postMessage({ reign: 1, news });
+  await settled();
+  expect(windows.map(({ heard }) => heard)).toEqual([[], []]);
   windows.forEach(({ close }) => close());
 });

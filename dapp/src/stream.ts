@@ -9,12 +9,19 @@ export type Heard = (name: string, told: unknown, heardMs: number) => void;
 /** An event on its way to other windows; its time counts from 1970, for each window has a beginning of its own. */
 type News = { name: string; told: unknown; sinceEpochMs: number };
 
+/** What the window with the stream tells the others: since when it has it, and news; null says that it is there. */
+type Beat = { reign: number; news: News | null };
+
+/** So often the window with the stream says that it is there, and after so long a silence another asks for it. */
+const BEAT_MS = 2_000;
+const SILENCE_MS = 8_000;
+
 /**
  * Listens to events of some names until the function it returns is called.
  *
  * A browser opens six connections to a server without HTTP/2, for all windows together: one window holds the stream and
- * tells the others, and when it is closed or hidden the next takes over. Where a browser has no locks or no channels,
- * each window has a stream of its own.
+ * tells the others, and when it is closed, hidden or hangs the next takes over. Where a browser has no locks or no
+ * channels, each window has a stream of its own.
  */
 export function listen(url: string, names: readonly string[], heard: Heard): () => void {
   let leave: (() => void) | null = null;
@@ -40,39 +47,102 @@ const canShare = () => "locks" in navigator && "BroadcastChannel" in globalThis;
 /** Hears what the window with the stream hears, and is that window once it is this one's turn. */
 function share(url: string, names: readonly string[], heard: Heard): () => void {
   const channel = new BroadcastChannel(url);
-  const over = new AbortController();
-  const newest = new Map<string, News>();
+  const now = () => performance.timeOrigin + performance.now();
   const hear = ({ name, told, sinceEpochMs }: News) => heard(name, told, sinceEpochMs - performance.timeOrigin);
+  // Whoever has the stream answers with the newest of each name.
+  const ask = () => channel.postMessage(null);
+  let over = false;
+  let reign = 0;
+  let leading: { answer: () => void; retire: () => void } | null = null;
+  let turn: AbortController | null = null;
+  let silence: ReturnType<typeof setTimeout> | undefined;
 
   const lead = () =>
     new Promise<void>((release) => {
-      if (over.signal.aborted) {
+      leading?.retire();
+      if (over) {
         release();
         return;
       }
+      clearTimeout(silence);
+      const newest = new Map<string, News>();
+      // Later than any other, whatever became of the clock.
+      const mine = Math.max(now(), reign + 1);
+      reign = mine;
+      const tell = (news: News | null) => channel.postMessage({ reign: mine, news } satisfies Beat);
       const shut = connect(url, names, (name, told, heardMs) => {
+        // What a window that hung finds waiting is old.
+        if (mine < reign) return;
         const news = { name, told, sinceEpochMs: performance.timeOrigin + heardMs };
         newest.set(name, news);
-        channel.postMessage(news);
+        tell(news);
         hear(news);
       });
-      over.signal.addEventListener("abort", () => {
+      const beats = setInterval(tell, BEAT_MS, null);
+      const answer = () => [null, ...newest.values()].forEach(tell);
+      const retire = () => {
+        leading = null;
+        clearInterval(beats);
         shut();
         release();
-      });
+      };
+      leading = { answer, retire };
+      answer();
     });
 
-  channel.onmessage = ({ data }: MessageEvent<News | null>) => {
-    if (data !== null) hear(data);
-    else for (const news of newest.values()) channel.postMessage(news);
+  const take = (options: LockOptions) => {
+    navigator.locks.request(url, options, lead).catch((problem: unknown) => {
+      if (over || options.signal?.aborted) return;
+      leading?.retire();
+      // Another window has taken it from this one, which hung; or locks are refused to this page.
+      if (problem instanceof DOMException && problem.name === "AbortError") follow();
+      else alone();
+    });
   };
-  // Whoever comes asks for the newest; only the window with the stream has any.
-  channel.postMessage(null);
-  navigator.locks.request(url, { signal: over.signal }, lead).catch(() => {
-    if (!over.signal.aborted) void lead();
-  });
+
+  const alone = () => {
+    clearTimeout(silence);
+    channel.onmessage = null;
+    leading = { answer: () => undefined, retire: connect(url, names, heard) };
+  };
+
+  const follow = () => {
+    turn = new AbortController();
+    listenOn();
+    ask();
+    take({ signal: turn.signal });
+  };
+
+  const listenOn = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      // Who hung itself hears only now what was said meanwhile.
+      ask();
+      silence = setTimeout(
+        () => {
+          turn?.abort();
+          take({ steal: true });
+        },
+        // Not all windows at once.
+        BEAT_MS * (1 + Math.random()),
+      );
+    }, SILENCE_MS);
+  };
+
+  channel.onmessage = ({ data }: MessageEvent<Beat | null>) => {
+    if (data === null) leading?.answer();
+    else if (data.reign >= reign) {
+      reign = data.reign;
+      if (!leading) listenOn();
+      if (data.news) hear(data.news);
+    }
+  };
+  follow();
   return () => {
-    over.abort();
+    over = true;
+    clearTimeout(silence);
+    turn?.abort();
+    leading?.retire();
     channel.close();
   };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { baht, decimal, duration, kwh, midnightBefore, monthOf, parseDecimal, percent, price } from "./units";
+import { baht, decimal, duration, kwh, midnightBefore, monthOf, parseDecimal, percent, price, seconds } from "./units";
 
 const SATANG = 10n ** 16n;
 
@@ -57,6 +57,10 @@ describe("parseDecimal", () => {
 
 test("duration: under and over an hour: counts up what has begun", () => {
   expect([duration(59.2), duration(65), duration(3725), duration(-3)]).toEqual(["1:00", "1:05", "1:02:05", "0:00"]);
+});
+
+test("seconds: a block's time: is Bangkok's clock to the second", () => {
+  expect(seconds(Date.UTC(2026, 2, 14, 7, 15, 9) / 1000, "en")).toBe("14:15:09");
 });
 
 test("midnight and month: late in the day in UTC: are Bangkok's", () => {

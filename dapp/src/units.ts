@@ -84,6 +84,11 @@ export function clock(timestamp: number, language: Language): string {
   );
 }
 
+/** Bangkok's clock to the second, such as 14:15:09. */
+export function seconds(timestamp: number, language: Language): string {
+  return new Intl.DateTimeFormat(LOCALE[language], { timeStyle: "medium", timeZone: ZONE }).format(timestamp * 1000);
+}
+
 /** Bangkok's date at a Unix time, such as 14 Mar 2026. */
 export function day(timestamp: number, language: Language): string {
   return new Intl.DateTimeFormat(LOCALE[language], { dateStyle: "medium", timeZone: ZONE }).format(timestamp * 1000);

@@ -7,12 +7,15 @@ asks for an epoch's end, an absent relay or a chain that stands still at a small
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from busbar import tools
 from busbar.api.dapp import require_built
@@ -40,6 +43,7 @@ pytestmark = pytest.mark.timeout(TOUR_S + 120)
 SCENARIOS = (
     "first visit",
     "eight windows share one stream",
+    "a window that hangs loses the stream to another",
     "a page that is opened after the news ended says how old they are",
     "a page whose script does not come offers to load it again",
     "keyboard alone",
@@ -50,12 +54,14 @@ SCENARIOS = (
     "signature rejected",
     "order, seen in the book, filled when the epoch clears",
     "cancel",
+    "order placed and taken back by keyboard alone",
     "standing order, tried again in the next epoch, taken back",
     "withdraw",
     "not enough balance",
     "trade traced back to its reading",
     "explorer finds what it is asked for, or says that there is nothing",
     "today has the newest quarter hour once its meter has brought it",
+    "balance and statement are of one block",
     "relay down",
     "relay gone after the signature",
     "answer to an order lost, page loaded again, asked again",
@@ -173,28 +179,40 @@ def controlled(operator):
 
 
 @pytest.fixture(scope="module")
-def tour(tmp_path_factory):
-    browser, node = needs_program("chromium", apt="chromium"), needs_program("node", apt="nodejs")
+def operator(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dapp")
     community = shipped_day(folder / "street.csv", ("H01", "H05", "H10", "B018", "B038"))
     with replayed(ReplaySettings(community, None, 1, 1, folder / "replay"), Silent()) as done:
         operator = Operator(done, folder)
-        control = controlled(operator)
         try:
-            ran = subprocess.run(
-                [node, str(TOUR), operator.url, f"http://127.0.0.1:{control.server_port}", str(SCREENS)],
-                env={**os.environ, "CHROMIUM": browser},
-                capture_output=True,
-                text=True,
-                timeout=TOUR_S,
-                check=False,
-            )
+            yield operator
         finally:
-            control.shutdown()
-            control.server_close()
             operator.stop()
+
+
+def toured(operator, url, folder, *part):
+    """What came of a tour of the dapp at an address, or of a part of it."""
+    browser, node = needs_program("chromium", apt="chromium"), needs_program("node", apt="nodejs")
+    control = controlled(operator)
+    try:
+        ran = subprocess.run(
+            [node, str(TOUR), url, f"http://127.0.0.1:{control.server_port}", str(folder), *part],
+            env={**os.environ, "CHROMIUM": browser},
+            capture_output=True,
+            text=True,
+            timeout=TOUR_S,
+            check=False,
+        )
+    finally:
+        control.shutdown()
+        control.server_close()
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
+
+
+@pytest.fixture(scope="module")
+def tour(operator):
+    return toured(operator, operator.url, SCREENS)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -213,6 +231,71 @@ def test_dapp__every_page_in_both_themes__has_no_serious_fault_for_axe(tour):
 def test_dapp__its_first_page__is_below_300_kb_of_compressed_script(tour):
     assert tour["told"]["scripts"] >= 2
     assert 0 < tour["told"]["scriptBytes"] < MOST_SCRIPT_BYTES
+
+
+def files_of(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@dataclass(frozen=True)
+class HotReload:
+    made: subprocess.Popen
+    url: str
+    files: dict
+
+    def read(self, path):
+        return requests.get(self.url + path, timeout=30)
+
+
+@pytest.fixture
+def hot_reload(operator):
+    """`make dapp` over the operator's market, in a process group of its own; with the dapp's files before."""
+    operator.do("thaw")
+    port, files = free_port(), files_of(ROOT / "dapp")
+    env = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    with subprocess.Popen(
+        [needs_program("make", apt="make"), "dapp", f"ARGS=--port {port} --strictPort"],
+        cwd=ROOT,
+        env={**env, "BUSBAR_API_URL": operator.url},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as made:
+        try:
+            served = HotReload(made, f"http://127.0.0.1:{port}", files)
+            until_served(served)
+            yield served
+        finally:
+            if made.poll() is None:
+                os.killpg(made.pid, signal.SIGKILL)
+
+
+def until_served(hot_reload):
+    for _ in range(600):
+        try:
+            return hot_reload.read("/")
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    raise AssertionError(f"nothing at {hot_reload.url}")
+
+
+def test_make_dapp__over_a_market_that_is_served__shows_it_with_vites_client(operator, hot_reload, tmp_path):
+    assert "/@vite/client" in hot_reload.read("/").text
+    assert "javascript" in hot_reload.read("/@vite/client").headers["Content-Type"]
+    theirs = requests.get(f"{operator.url}/deployment.json", timeout=30).json()
+    assert hot_reload.read("/deployment.json").json()["contracts"] == theirs["contracts"]
+    assert hot_reload.read("/api/v1/status").json()["chain_id"] == theirs["chainId"]
+    assert toured(operator, hot_reload.url, tmp_path, "first visit")["outcomes"] == {"first visit": "ok"}
+
+
+def test_make_dapp__ended_as_by_ctrl_c__leaves_neither_a_process_nor_a_file_behind(hot_reload):
+    hot_reload.read("/src/main.tsx").raise_for_status()
+    os.killpg(hot_reload.made.pid, signal.SIGINT)
+    hot_reload.made.wait(30)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(hot_reload.made.pid, 0)
+    with pytest.raises(requests.ConnectionError):
+        hot_reload.read("/")
+    assert files_of(ROOT / "dapp") == hot_reload.files
 
 
 def test_generated_files__of_the_dapp__are_what_the_artifacts_give():

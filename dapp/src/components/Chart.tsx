@@ -5,7 +5,9 @@ import { useEffect, useRef, useState } from "react";
 import uPlot, { type AlignedData, type Options } from "uplot";
 import "uplot/dist/uPlot.min.css";
 
-export type Paint = (name: "ink" | "quiet" | "rule" | "demand" | "supply" | "retail" | "buyback" | "good") => string;
+export type Paint = (
+  name: "ink" | "quiet" | "rule" | "demand" | "supply" | "retail" | "buyback" | "good" | "used",
+) => string;
 
 /** Builds a chart's options from the colours of the page. The caller keeps it the same between renderings. */
 export type Build = (paint: Paint) => Omit<Options, "width" | "height">;

@@ -39,12 +39,7 @@ export function EnergyChart({ stretches, spanS, label }: { stretches: Stretch[];
       series: [
         {},
         { fill: paint("buyback"), width: 0, points: { show: false }, paths: bars() },
-        {
-          fill: `color-mix(in srgb, ${paint("quiet")} 45%, transparent)`,
-          width: 0,
-          points: { show: false },
-          paths: bars(),
-        },
+        { fill: paint("used"), width: 0, points: { show: false }, paths: bars() },
         { fill: paint("demand"), width: 0, points: { show: false }, paths: bars() },
       ],
     }),
@@ -56,7 +51,7 @@ export function EnergyChart({ stretches, spanS, label }: { stretches: Stretch[];
       <Legend
         items={[
           { color: "buyback", text: t.community.fedIn },
-          { color: "quiet", text: t.community.used },
+          { color: "used", text: t.community.used },
           ...(covers ? [{ color: "demand", text: t.community.covered }] : []),
         ]}
       />

@@ -2,8 +2,8 @@
 
 import { Badge, Button } from "@mantine/core";
 import { useState } from "react";
-import { type OpenOrder, orderPlace } from "../chain";
-import { useAccount, useOpenOrders, usePastOrders } from "../data";
+import { openAmong, type OpenOrder, orderPlace } from "../chain";
+import { useAccount, useHolding, usePastOrders } from "../data";
 import { followErrand, handCancel, signCancel } from "../flows/errands";
 import { cancelOrder } from "../flows/placeOrder";
 import { useWords } from "../i18n";
@@ -18,12 +18,12 @@ export function OpenOrders() {
   const { t, language } = useWords();
   const market = useMarket();
   const account = useAccount();
-  const open = useOpenOrders(account);
+  const holding = useHolding(account);
   const past = usePastOrders(account);
   const relay = useRelay();
   const epoch = useEpoch();
   const [intent, setIntent] = useState<Intent | null>(null);
-  if (!account) return null;
+  if (!account || epoch === null) return null;
   const { tickWei } = market.deployment;
   const say = (order: OpenOrder) => orderSays(order, tickWei, t, language);
   const until = (order: OpenOrder) => moment(startOf(order.untilEpoch + 1, market.deployment), language);
@@ -55,9 +55,10 @@ export function OpenOrders() {
   const ended = past.data?.filter(({ status }) => status !== "open") ?? [];
   return (
     <Card title={t.orders.title}>
-      <Loaded query={open}>
-        {(orders) =>
-          orders.length === 0 ? (
+      <Loaded query={holding}>
+        {({ orders: all }) => {
+          const orders = openAmong(all, epoch);
+          return orders.length === 0 ? (
             <p className="quiet">{t.orders.none}</p>
           ) : (
             <ul style={{ listStyle: "none", margin: 0, padding: 0 }} data-testid="open-orders">
@@ -91,8 +92,8 @@ export function OpenOrders() {
                 </li>
               ))}
             </ul>
-          )
-        }
+          );
+        }}
       </Loaded>
       {ended.length > 0 && (
         <>

@@ -3,7 +3,8 @@
 import { Alert, Badge, Button, Group, SegmentedControl, Stack, Tabs, TextInput } from "@mantine/core";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { type SyntheticEvent, useState } from "react";
-import { type Address, isAddress } from "viem";
+import type { Address } from "viem";
+import { readAddress } from "../address";
 import { pages, type Shapes, told } from "../api";
 import { Card, Empty, Figure, Hex, Loaded } from "../components/bits";
 import { type Ask, useAsk } from "../components/Intention";
@@ -189,16 +190,16 @@ function Participants({ ask, may }: { ask: Ask; may: boolean }) {
         return told(api.GET("/api/v1/participants", { params: { query: { limit: 500, cursor } } }));
       }, MOST),
   });
-  const wanted = address.trim();
-  const known = isAddress(wanted, { strict: false });
+  const wanted = readAddress(address);
   const submit = (event: SyntheticEvent) => {
     event.preventDefault();
-    if (known)
+    if ("address" in wanted)
       ask({
         title: t.admin.register,
-        what: `${t.admin.register}: ${wanted}`,
+        what: t.admin.register,
+        details: [wanted.address],
         done: t.admin.registered,
-        act: () => register(market, wanted),
+        act: () => register(market, wanted.address),
       });
   };
   return (
@@ -209,13 +210,13 @@ function Participants({ ask, may }: { ask: Ask; may: boolean }) {
             <TextInput
               size="sm"
               aria-label={t.admin.address}
-              placeholder="0x…"
+              placeholder={`${t.admin.address}: 0x…`}
               style={{ flex: "1 1 16rem" }}
               value={address}
               onChange={(event) => setAddress(event.currentTarget.value)}
-              error={wanted !== "" && !known && t.admin.badAddress}
+              error={address.trim() !== "" && "fault" in wanted && t.admin[wanted.fault]}
             />
-            <Button type="submit" size="sm" disabled={!known}>
+            <Button type="submit" size="sm" disabled={"fault" in wanted}>
               {t.admin.register}
             </Button>
           </Group>
@@ -259,8 +260,8 @@ function Standing({ participant, ask }: { participant: Shapes["AccountShape"]; a
       onClick={() =>
         ask({
           title: verb,
-          what: `${verb}: ${account}`,
-          details: active ? [t.wallet.suspendedHow] : [],
+          what: verb,
+          details: active ? [account, t.wallet.suspendedHow] : [account],
           done: active ? t.admin.suspended : t.admin.reinstated,
           act: () => setActive(market, account, !active),
         })
@@ -365,11 +366,11 @@ function NewMeter({ ask }: { ask: Ask }) {
   const [prosumer, setProsumer] = useState(true);
   const [fields, setFields] = useState(EMPTY);
   const whole = (text: string) => /^\d{1,12}$/.test(text);
-  const address = (text: string) => isAddress(text, { strict: false });
+  const [owner, key] = [readAddress(fields.owner), readAddress(fields.key)];
   const checks: Record<Fields, [label: string, holds: boolean, fault: string]> = {
     meterId: [t.admin.meterId, bytes32Of(fields.meterId) !== null, t.admin.badMeterId],
-    owner: [t.explorer.account, address(fields.owner), t.admin.badAddress],
-    key: [t.admin.key, address(fields.key), t.admin.badAddress],
+    owner: [t.explorer.account, "address" in owner, "fault" in owner ? t.admin[owner.fault] : ""],
+    key: [t.admin.key, "address" in key, "fault" in key ? t.admin[key.fault] : ""],
     ratedImport: [t.admin.ratedImport, whole(fields.ratedImport), t.admin.badNumber],
     ratedExport: [t.admin.ratedExport, whole(fields.ratedExport), t.admin.badNumber],
     importRegister: [t.admin.importRegister, whole(fields.importRegister), t.admin.badNumber],
@@ -379,17 +380,17 @@ function NewMeter({ ask }: { ask: Ask }) {
   const submit = (event: SyntheticEvent) => {
     event.preventDefault();
     const meterId = bytes32Of(fields.meterId);
-    if (!ready || !meterId) return;
+    if (!ready || !meterId || "fault" in owner || "fault" in key) return;
     ask({
       title: t.admin.assign,
       what: `${t.admin.assign}: ${fields.meterId}`,
-      details: [fields.owner],
+      details: [owner.address],
       done: t.admin.assigned,
       act: () =>
         assignMeter(market, {
           meterId,
-          owner: fields.owner as Address,
-          key: fields.key as Address,
+          owner: owner.address,
+          key: key.address,
           prosumer,
           ratedImportW: Number(fields.ratedImport),
           ratedExportW: Number(fields.ratedExport),
@@ -445,7 +446,9 @@ function ParkedReadings({ ask, may }: { ask: Ask; may: boolean }) {
   });
   return (
     <>
-      <p className="quiet">{t.admin.parkedHow}</p>
+      <p className="quiet" style={{ marginBottom: "0.75rem" }}>
+        {t.admin.parkedHow}
+      </p>
       <Loaded query={parked}>
         {(found) =>
           found.length ? (

@@ -12,6 +12,7 @@ import { Table } from "../components/Table";
 import { useGrid, useTariff } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
+import { ofOneBlock } from "../together";
 import { count, decimal, kwh, midnightBefore, percent, UWH_PER_WH, WEI_PER_WH } from "../units";
 import { useEpochStart } from "./Energy";
 import { gridPrices } from "./Market";
@@ -64,11 +65,13 @@ function Day(props: { first: number; last: number; midnight: number; choose: (mi
     placeholderData: keepPreviousData,
     queryFn: async (): Promise<Found> => {
       if (!api) throw new Error("no API");
-      const [energy, stats, flows] = await Promise.all([
-        told(api.GET("/api/v1/grid/energy", { params: { query: { by: "hour", ...range } } })),
-        told(api.GET("/api/v1/energy/stats", { params: { query: { by: "hour", ...range } } })),
-        told(api.GET("/api/v1/energy/flows", { params: { query: range } })),
-      ]);
+      const [energy, stats, flows] = await ofOneBlock(() =>
+        Promise.all([
+          told(api.GET("/api/v1/grid/energy", { params: { query: { by: "hour", ...range } } })),
+          told(api.GET("/api/v1/energy/stats", { params: { query: { by: "hour", ...range } } })),
+          told(api.GET("/api/v1/energy/flows", { params: { query: range } })),
+        ]),
+      );
       return { energy, stats, flows };
     },
   });

@@ -15,38 +15,21 @@ import { MeterLink } from "../components/links";
 import { useRegisterColumns } from "../components/registers";
 import { Table } from "../components/Table";
 import { WalletButton } from "../components/Wallet";
-import { useAccount, useHolding, useStatement } from "../data";
+import { FAR_BEHIND, type Standing, useAccount, useHolding, useStatement, useStatus } from "../data";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket } from "../market";
 import { type Day, dayOf } from "../today";
-import { goesWith } from "../together";
+import { hasChanged, heldBeside } from "../together";
 import { baht, bahtOfUthb, count, day, kwh, kwhOfUwh, midnightBefore, monthOf, UWH_PER_WH, WEI_PER_WH } from "../units";
 
 export default function Energy() {
   const { t } = useWords();
   const account = useAccount();
-  const { api } = useMarket();
-  const holding = useHolding(account);
   return (
     <>
       <h1 style={{ position: "absolute", left: "-100vw" }}>{t.app.energy}</h1>
       {account ? (
-        <div className="stack">
-          {api && <Today account={account} />}
-          <Loaded query={holding} height={120}>
-            {(held) => <Balance holding={held} />}
-          </Loaded>
-          {api ? (
-            <div className="two">
-              <Meters account={account} />
-              <Bill account={account} />
-            </div>
-          ) : (
-            <Card label={t.energy.statement}>
-              <Empty title={t.app.needsApi} />
-            </Card>
-          )}
-        </div>
+        <Own key={account} account={account} />
       ) : (
         <Card label={t.app.energy}>
           <Empty title={t.energy.connect} how={t.energy.connectHow}>
@@ -58,6 +41,38 @@ export default function Energy() {
   );
 }
 
+function Own({ account }: { account: Address }) {
+  const { t } = useWords();
+  const { api } = useMarket();
+  const now = useEpochStart();
+  const standing = useStatement(account, now === null ? null : monthOf(now));
+  const newest = useHolding(account);
+  const holding = useTogether(standing, newest);
+  const lastRead = standing.data?.statement.readings.at(-1)?.interval_end;
+  return (
+    <div className="stack">
+      {api && <Today standing={standing} />}
+      {holding ? (
+        <Balance holding={holding} />
+      ) : (
+        <Loaded query={newest} height={120}>
+          {() => null}
+        </Loaded>
+      )}
+      {api ? (
+        <>
+          <Bill account={account} />
+          <Meters account={account} lastRead={lastRead} />
+        </>
+      ) : (
+        <Card label={t.energy.statement}>
+          <Empty title={t.app.needsApi} />
+        </Card>
+      )}
+    </div>
+  );
+}
+
 /** The market's present epoch start: pages of days go by it, so that they change with epochs and not with blocks. */
 export function useEpochStart(): number | null {
   const epoch = useEpoch();
@@ -65,36 +80,33 @@ export function useEpochStart(): number | null {
   return epoch === null ? null : genesis + epoch * epochSeconds;
 }
 
-/**
- * The newest statement that goes with what the account is shown to hold: one that knows of a later block waits until the
- * holding does too.
- */
-function useTogether(statement: Shapes["Statement"] | null | undefined, holding: UseQueryResult<Holding>) {
-  const [shown, setShown] = useState<typeof statement>();
-  const { data, isError, refetch } = holding;
-  const together = isError || goesWith(statement, data);
-  if (together && shown !== statement) setShown(statement);
+/** What the account has, of the block of the statement beside it; once it has something else, the statement is asked for anew. */
+function useTogether(standing: UseQueryResult<Standing | null>, newest: UseQueryResult<Holding>): Holding | undefined {
+  const { data, refetch, isError } = standing;
+  const then = data?.holding;
+  const behind = (useStatus().data?.behind_blocks ?? 0) > FAR_BEHIND;
+  const now = newest.data;
   useEffect(() => {
-    if (!together) void refetch();
-  }, [together, refetch]);
-  return together ? statement : shown;
+    const late = then && now && now.block > then.block && hasChanged(then, now);
+    if (late && !behind) void refetch({ cancelRefetch: false });
+  }, [then, now, behind, refetch]);
+  return heldBeside(then, now, behind || isError);
 }
 
-function Today({ account }: { account: Address }) {
+function Today({ standing }: { standing: UseQueryResult<Standing | null> }) {
   const { t, language } = useWords();
   const now = useEpochStart();
-  const statement = useStatement(account, now === null ? null : monthOf(now));
-  const found = useTogether(statement.data, useHolding(account));
   return (
-    <Loaded query={statement} height={280}>
-      {() => {
+    <Loaded query={standing} height={280}>
+      {(data) => {
         // Without a statement there is no today: the statement's own place says so.
-        if (!found || now === null) return null;
+        if (!data || now === null) return null;
+        const found = data.statement;
         const today = dayOf(found, midnightBefore(now));
         // Who feeds in earns; who does not, saves.
         const hasRoof = found.export_wh > 0 || today.soldUwh > 0n;
         return (
-          <div className="two">
+          <div className="today">
             <section className="card" aria-label={t.energy.today}>
               {hasRoof ? (
                 <>
@@ -213,13 +225,14 @@ function Balance({ holding }: { holding: Holding }) {
   );
 }
 
-function Meters({ account }: { account: Address }) {
+/** Read again when the statement has a newer reading. */
+function Meters({ account, lastRead }: { account: Address; lastRead: number | undefined }) {
   const { t } = useWords();
   const registers = useRegisterColumns();
   const { api } = useMarket();
   const epoch = useEpoch();
   const meters = useQuery({
-    queryKey: ["meters", account, epoch],
+    queryKey: ["meters", account, epoch, lastRead],
     placeholderData: (before: Shapes["MeterShape"][] | undefined) => before,
     queryFn: async () => {
       if (!api) throw new Error("no API");
@@ -278,8 +291,10 @@ function Bill({ account }: { account: Address }) {
       }
     >
       <Loaded query={statement}>
-        {(found) =>
-          found ? (
+        {(standing) => {
+          if (!standing) return <Empty title={t.energy.noStatement} how={t.energy.noStatementHow} />;
+          const found = standing.statement;
+          return (
             <>
               <div className="figures">
                 <Figure
@@ -322,10 +337,8 @@ function Bill({ account }: { account: Address }) {
                 <span className="quiet">{t.live.block(count(found.block, language))}</span>
               </Group>
             </>
-          ) : (
-            <Empty title={t.energy.noStatement} how={t.energy.noStatementHow} />
-          )
-        }
+          );
+        }}
       </Loaded>
     </Card>
   );

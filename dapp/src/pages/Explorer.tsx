@@ -7,13 +7,14 @@ import { Card, Empty, Hex } from "../components/bits";
 import { Table } from "../components/Table";
 import { useWords } from "../i18n";
 import { useEpoch, useMarket, useNews } from "../market";
-import { clock, count, day, kwh, price } from "../units";
+import { clock, count, day, kwh, price, seconds } from "../units";
 import { Account } from "./explorer/Account";
 import { Block, Transaction } from "./explorer/Block";
 import { Epoch } from "./explorer/Epoch";
 import { idIn } from "../places";
 import { Found } from "./explorer/Found";
 import { Meter } from "./explorer/Meter";
+import { Order } from "./explorer/Order";
 import { List, Search, useApi } from "./explorer/parts";
 import { TradeTable } from "./explorer/Trades";
 
@@ -42,6 +43,7 @@ function One({ what, id }: { what: string; id: string }) {
   if (what === "tx") return <Transaction hash={id} />;
   if (what === "account") return <Account address={id} />;
   if (what === "meter") return <Meter meterId={id} />;
+  if (what === "order") return <Order id={id} />;
   return <Found text={id} />;
 }
 
@@ -142,7 +144,7 @@ function Blocks() {
       name="blocks"
       // Blocks come by the second: the list follows every fifth.
       version={Math.floor((news?.number ?? 0) / 5)}
-      none={t.explorer.nothing}
+      none={t.live.waiting}
       read={(limit, cursor) => told(api.GET("/api/v1/blocks", { params: { query: { limit, cursor } } }))}
     >
       {(blocks) => (
@@ -154,7 +156,11 @@ function Blocks() {
               title: t.explorer.block,
               of: ({ number }) => <Link href={`/explorer/block/${number}`}>{count(number, language)}</Link>,
             },
-            { title: t.explorer.time, of: ({ timestamp }) => clock(timestamp, language) },
+            {
+              title: t.explorer.time,
+              as: "when",
+              of: ({ timestamp }) => `${day(timestamp, language)} ${seconds(timestamp, language)}`,
+            },
             { title: t.explorer.transactions, as: "figure", of: (block) => count(block.transactions, language) },
             { title: t.explorer.events, as: "figure", of: (block) => count(block.events, language) },
             { title: t.explorer.gas, as: "figure", of: (block) => count(block.gas_used, language) },

@@ -2,7 +2,7 @@
 
 import { Button, Modal, Stack, TextInput } from "@mantine/core";
 import { type SyntheticEvent, useState } from "react";
-import { type Address, isAddress } from "viem";
+import { readAddress } from "../../address";
 import type { Shapes } from "../../api";
 import { bytes32Of } from "../../chain";
 import type { Ask } from "../../components/Intention";
@@ -40,7 +40,7 @@ function Form({ meter, ask, close }: { meter: Meter; ask: Ask; close: () => void
   const last = { import: BigInt(meter.import_register_wh ?? 0), export: BigInt(meter.export_register_wh ?? 0) };
   const [finals, setFinals] = useState({ import: last.import.toString(), export: last.export.toString() });
   const [initials, setInitials] = useState({ import: "0", export: "0" });
-  const known = isAddress(key.trim(), { strict: false });
+  const newKey = readAddress(key);
   const finalWh = { import: registerOf(finals.import), export: registerOf(finals.export) };
   const initialWh = { import: registerOf(initials.import), export: registerOf(initials.export) };
   const low = (way: "import" | "export") => {
@@ -54,7 +54,7 @@ function Form({ meter, ask, close }: { meter: Meter; ask: Ask; close: () => void
     const meterId = bytes32Of(meter.meter_id);
     const [finalImportWh, finalExportWh] = [finalWh.import, finalWh.export];
     const [initialImportWh, initialExportWh] = [initialWh.import, initialWh.export];
-    if (!meterId || !known || finalImportWh === null || finalExportWh === null) return;
+    if (!meterId || "fault" in newKey || finalImportWh === null || finalExportWh === null) return;
     if (initialImportWh === null || initialExportWh === null) return;
     close();
     ask({
@@ -64,13 +64,13 @@ function Form({ meter, ask, close }: { meter: Meter; ask: Ask; close: () => void
         t.admin.replaceFinal(kwh(finalImportWh, language), kwh(finalExportWh, language)),
         t.admin.replaceGrown(kwh(finalImportWh - last.import, language), kwh(finalExportWh - last.export, language)),
         t.admin.replaceInitial(kwh(initialImportWh, language), kwh(initialExportWh, language)),
-        `${t.admin.newKey}: ${key.trim()}`,
+        `${t.admin.newKey}: ${newKey.address}`,
       ],
       done: t.admin.replaced,
       act: () =>
         replaceMeter(market, {
           meterId,
-          newKey: key.trim() as Address,
+          newKey: newKey.address,
           finalImportWh,
           finalExportWh,
           initialImportWh,
@@ -79,7 +79,7 @@ function Form({ meter, ask, close }: { meter: Meter; ask: Ask; close: () => void
     });
   };
   const ready =
-    known &&
+    "address" in newKey &&
     !low("import") &&
     !low("export") &&
     ![finalWh.import, finalWh.export, initialWh.import, initialWh.export].includes(null);
@@ -93,7 +93,7 @@ function Form({ meter, ask, close }: { meter: Meter; ask: Ask; close: () => void
           data-autofocus
           value={key}
           onChange={(event) => setKey(event.currentTarget.value)}
-          error={key !== "" && !known && t.admin.badAddress}
+          error={key.trim() !== "" && "fault" in newKey && t.admin[newKey.fault]}
         />
         {(["import", "export"] as const).map((way) => (
           <TextInput

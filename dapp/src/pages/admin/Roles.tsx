@@ -3,7 +3,8 @@
 import { Alert, Badge, Button, Group, Stack, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { type Address, isAddress } from "viem";
+import type { Address } from "viem";
+import { readAddress } from "../../address";
 import { Loaded } from "../../components/bits";
 import type { Ask } from "../../components/Intention";
 import { useAccount } from "../../data";
@@ -19,9 +20,9 @@ export function Roles({ ask, may }: { ask: Ask; may: boolean }) {
   const market = useMarket();
   const own = useAccount();
   const [typed, setTyped] = useState("");
-  const wanted = typed.trim();
-  const known = isAddress(wanted, { strict: false });
-  const account = known ? wanted : wanted === "" ? own : undefined;
+  const nothing = typed.trim() === "";
+  const wanted = readAddress(typed);
+  const account = nothing ? own : "address" in wanted ? wanted.address : undefined;
   const held = useQuery({
     queryKey: ["roles", account],
     enabled: account !== undefined,
@@ -34,8 +35,9 @@ export function Roles({ ask, may }: { ask: Ask; may: boolean }) {
     const ends = role === "regulator" && holds;
     ask({
       title: verb,
-      what: `${verb}: ${t.admin.roleNames[role]}, ${account}`,
+      what: `${verb}: ${t.admin.roleNames[role]}`,
       details: [
+        account,
         holds ? t.admin.roleLoses : t.admin.roleGains,
         t.admin.roleMay[role],
         ...(role === "regulator" && !holds ? [t.admin.regulatorWarning] : []),
@@ -55,11 +57,11 @@ export function Roles({ ask, may }: { ask: Ask; may: boolean }) {
       )}
       <TextInput
         label={t.admin.rolesOf}
-        description={wanted === "" && own ? t.admin.rolesYours(short(own)) : undefined}
+        description={nothing && own ? t.admin.rolesYours(short(own)) : undefined}
         placeholder="0x…"
         value={typed}
         onChange={(event) => setTyped(event.currentTarget.value)}
-        error={wanted !== "" && !known && t.admin.badAddress}
+        error={!nothing && "fault" in wanted && t.admin[wanted.fault]}
       />
       {account ? (
         <Loaded query={held} height={240}>

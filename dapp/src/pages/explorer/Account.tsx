@@ -5,7 +5,8 @@ import { orNull, told } from "../../api";
 import { Card, Empty, Figure, Loaded } from "../../components/bits";
 import { Table } from "../../components/Table";
 import { useWords } from "../../i18n";
-import { useEpoch } from "../../market";
+import { useEpoch, useMarket } from "../../market";
+import { ofOneBlock } from "../../together";
 import { baht, clock, count, day, kwh, kwhOfUwh } from "../../units";
 import { MeterLink } from "../../components/links";
 import { List, useApi } from "./parts";
@@ -15,16 +16,19 @@ export function Account({ address }: { address: string }) {
   const { t, language } = useWords();
   const api = useApi();
   const epoch = useEpoch();
+  const { moneyUnitWei } = useMarket().deployment;
   const params = { path: { account: address } };
   const account = useQuery({
     queryKey: ["account", address, epoch],
     queryFn: async () => {
-      const [participant, balance, meters] = await Promise.all([
-        orNull(told(api.GET("/api/v1/accounts/{account}", { params }))),
-        told(api.GET("/api/v1/accounts/{account}/balance", { params })),
-        told(api.GET("/api/v1/meters", { params: { query: { account: address } } })),
-      ]);
-      return { participant, balance, meters: meters.items };
+      const participant = orNull(told(api.GET("/api/v1/accounts/{account}", { params })));
+      const [balance, meters] = await ofOneBlock(() =>
+        Promise.all([
+          told(api.GET("/api/v1/accounts/{account}/balance", { params })),
+          told(api.GET("/api/v1/meters", { params: { query: { account: address } } })),
+        ]),
+      );
+      return { participant: await participant, balance, meters: meters.items };
     },
   });
   return (
@@ -48,7 +52,7 @@ export function Account({ address }: { address: string }) {
                   name={t.energy.money}
                   value={baht(BigInt(balance.money_free_wei), language)}
                   unit={t.units.thb}
-                  how={t.explorer.free}
+                  how={`${baht(BigInt(balance.money_escrow_units) * moneyUnitWei, language)} ${t.energy.locked}`}
                 />
                 <Figure
                   name={t.energy.grid}
@@ -95,7 +99,7 @@ export function Account({ address }: { address: string }) {
             told(api.GET("/api/v1/energy/trades", { params: { query: { account: address, limit, cursor } } }))
           }
         >
-          {(trades) => <TradeTable trades={trades} epochs />}
+          {(trades) => <TradeTable trades={trades} epochs accounts={false} />}
         </List>
       </Card>
     </div>

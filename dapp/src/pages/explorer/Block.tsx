@@ -35,7 +35,7 @@ export function Block({ id }: { id: string }) {
               <Figure name={t.explorer.events} value={count(head.events, language)} />
               <Figure name={t.explorer.gas} value={count(head.gas_used, language)} />
             </div>
-            <p className="mono" style={{ overflowWrap: "anywhere" }}>
+            <p className="mono" style={{ marginBottom: 0, overflowWrap: "anywhere" }}>
               {head.hash}
             </p>
           </Card>

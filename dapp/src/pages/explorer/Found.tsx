@@ -21,6 +21,8 @@ async function exists({ kind, id }: Candidate, epoch: number, api: Api): Promise
       );
     case "block":
       return (await blockOf(id, api)) !== null;
+    case "order":
+      return (await orNull(told(api.GET("/api/v1/energy/orders/{id}", { params: { path: { id } } })))) !== null;
     case "meter":
       return (
         (await orNull(told(api.GET("/api/v1/meters/{meter_id}", { params: { path: { meter_id: id } } })))) !== null
@@ -59,6 +61,7 @@ export function Found({ text }: { text: string }) {
     tx: t.explorer.transaction,
     account: t.explorer.account,
     meter: t.explorer.meter,
+    order: t.explorer.order,
   };
   return (
     <Loaded query={found}>

@@ -28,7 +28,7 @@ export function Meter({ meterId }: { meterId: string }) {
               <Figure name={t.community.used} value={kwh(meter.import_register_wh ?? 0, language)} unit="kWh" />
               <Figure name={t.community.fedIn} value={kwh(meter.export_register_wh ?? 0, language)} unit="kWh" />
             </div>
-            <p>
+            <p style={{ marginBottom: 0 }}>
               {t.explorer.account} <AccountLink account={meter.account} />
               {" · "}
               {meter.key === null ? (

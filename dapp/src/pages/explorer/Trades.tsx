@@ -12,11 +12,14 @@ import { useWords } from "../../i18n";
 import { useMarket } from "../../market";
 import { baht, clock, count, kwh, kwhOfUwh, price } from "../../units";
 import { AccountLink, TxLink } from "../../components/links";
+import { placeOf } from "../../places";
 import { useApi } from "./parts";
 
 type Trade = Shapes["TradeShape"];
 
-export function TradeTable({ trades, epochs = false }: { trades: Trade[]; epochs?: boolean }) {
+/** Which columns say something depends on where the trades are of. */
+export function TradeTable(props: { trades: Trade[]; epochs?: boolean; accounts?: boolean }) {
+  const { trades, epochs = false, accounts = true } = props;
   const { t, language } = useWords();
   const { deployment } = useMarket();
   const [traced, setTraced] = useState<Trade | null>(null);
@@ -30,7 +33,7 @@ export function TradeTable({ trades, epochs = false }: { trades: Trade[]; epochs
             title: t.explorer.epoch,
             of: ({ epoch }) => <Link href={`/explorer/epoch/${epoch}`}>{count(epoch, language)}</Link>,
           },
-          { title: t.explorer.account, of: ({ account }) => <AccountLink account={account} /> },
+          accounts && { title: t.explorer.account, of: ({ account }) => <AccountLink account={account} /> },
           { title: t.orders.side, of: ({ side }) => <SideBadge side={side} /> },
           { title: "kWh", as: "figure", of: ({ energy_uwh }) => kwhOfUwh(BigInt(energy_uwh), language) },
           { title: t.units.perKwh, as: "figure", of: ({ price2 }) => price(price2, deployment.tickWei, language) },
@@ -109,7 +112,9 @@ function Trace({ trade }: { trade: Trade }) {
             ))}
           </li>
           <li>
-            <b>{t.explorer.traceOrder}</b>
+            <b>
+              <Link href={placeOf({ kind: "order", id: trade.order_id })}>{t.explorer.traceOrder}</Link>
+            </b>
             <p style={{ margin: 0 }}>
               {t.explorer.traceOrderHow(
                 t.ticket[trade.side],

@@ -29,25 +29,27 @@ export function Search() {
   };
   return (
     <form onSubmit={find} role="search" style={{ marginBottom: "0.75rem" }}>
-      <Group gap="xs" wrap="nowrap">
+      <Group gap="xs">
         {here !== "/explorer" && (
           <Link href="/explorer" style={{ whiteSpace: "nowrap" }}>
             ← {t.app.explorer}
           </Link>
         )}
-        <TextInput
-          style={{ flex: 1 }}
-          aria-label={t.explorer.find}
-          placeholder={t.explorer.find}
-          autoCapitalize="off"
-          autoComplete="off"
-          spellCheck={false}
-          value={text}
-          onChange={(event) => setText(event.currentTarget.value)}
-        />
-        <Button type="submit" variant="default">
-          {t.explorer.go}
-        </Button>
+        <Group gap="xs" wrap="nowrap" style={{ flex: "1 1 16rem" }}>
+          <TextInput
+            style={{ flex: 1 }}
+            aria-label={t.explorer.find}
+            placeholder={t.explorer.find}
+            autoCapitalize="off"
+            autoComplete="off"
+            spellCheck={false}
+            value={text}
+            onChange={(event) => setText(event.currentTarget.value)}
+          />
+          <Button type="submit" variant="default">
+            {t.explorer.go}
+          </Button>
+        </Group>
       </Group>
     </form>
   );
@@ -66,12 +68,10 @@ export function Sought<T>(props: { query: UseQueryResult<T | null>; what: string
 export function Nothing({ what }: { what: string }) {
   const { t } = useWords();
   return (
-    <Card label={t.explorer.nothing}>
-      <Empty title={t.explorer.nothing} how={t.explorer.nothingHow}>
-        <p className="mono" style={{ overflowWrap: "anywhere" }}>
-          {what}
-        </p>
-      </Empty>
+    <Card label={t.explorer.nothing(what)}>
+      <div role="status">
+        <Empty title={t.explorer.nothing(what)} how={t.explorer.nothingHow} />
+      </div>
     </Card>
   );
 }
