@@ -13,7 +13,7 @@ const DISTRIBUTOR = 1;
 const HOUSEHOLD = 22;
 
 const browser = await launch();
-const save = (page, name) => page.screenshot({ path: join(folder, `dapp-${name}.png`) });
+const save = (page, name, fullPage = false) => page.screenshot({ path: join(folder, `dapp-${name}.png`), fullPage });
 const dialog = (page) => page.getByRole("dialog");
 const sign = async (page) => {
   await dialog(page).getByRole("button", { name: "Sign in your wallet" }).click();
@@ -68,7 +68,7 @@ await page
 await page.getByText("This epoch", { exact: true }).click();
 await page.getByRole("button", { name: "Likely to trade" }).click();
 await quiet(page);
-await tall(page, 1060);
+await tall(page, 1040);
 await save(page, "market");
 await go(page, "community");
 // The replayed day, which is complete.
@@ -82,8 +82,7 @@ await save(page, "community");
 const { items } = await (await fetch(`${url}/api/v1/energy/epochs?limit=200`)).json();
 const [busiest] = items.sort((a, b) => b.result.volume_wh - a.result.volume_wh);
 await go(page, `explorer/epoch/${busiest.epoch}`);
-await tall(page, 900);
-await save(page, "explorer");
+await save(page, "explorer", true);
 
 const home = await pageWithWallet(browser, { url, index: HOUSEHOLD, width: 1200, height: 1150 });
 await go(home.page, "energy");
