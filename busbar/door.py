@@ -126,7 +126,9 @@ def _too_many() -> bytes:
 
 
 class Impatient(HttpToolsProtocol):
-    """A connection that ends when its next request takes too long to begin, which uvicorn alone waits for for ever.
+    """A connection that ends when its next request takes too long to begin, or when its answers are not read.
+
+    Uvicorn alone waits for both for ever.
 
     One of an address that has too many already is refused.
     """
@@ -137,6 +139,7 @@ class Impatient(HttpToolsProtocol):
         """Begins to look."""
         super().connection_made(transport)
         self._seen: Any = None
+        self._unread = 0
         self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._of_address[self._peer] += 1
         self._refused = self._peer not in TRUSTED and self._of_address[self._peer] > MOST_OF_ADDRESS
@@ -167,7 +170,11 @@ class Impatient(HttpToolsProtocol):
     def _look(self) -> None:
         # A cycle is made once all headers of its request are there.
         cycle: Any = self.cycle
-        if cycle is None or (cycle is self._seen and cycle.response_complete):
+        unread, self._unread = self._unread, self.transport.get_write_buffer_size()
+        if 0 < unread <= self._unread:
+            self.transport.abort()  # nobody takes what is answered, or not as fast as it comes
+            return
+        if not self._unread and (cycle is None or (cycle is self._seen and cycle.response_complete)):
             self.transport.close()
             return
         self._seen = cycle

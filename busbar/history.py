@@ -99,7 +99,8 @@ def open_database(url: str) -> Engine:
     try:
         # As many connections as a server has threads that may ask at a time.
         pool: dict[str, Any] = {"pool_size": 20, "max_overflow": 20}
-        options = {"poolclass": StaticPool} if url == "sqlite://" else pool
+        in_memory = url.startswith("sqlite") and make_url(url).database in (None, "", ":memory:")
+        options = {"poolclass": StaticPool} if in_memory else pool
         engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), **options)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
@@ -984,10 +985,13 @@ def newest_of(connection: Connection) -> tuple[Head, str] | None:
     return None if row is None else (Head(row[0], row[1], row[2], row[3] or 0), row[4] or "")
 
 
-def market_of(connection: Connection) -> tuple[Calendar, Money]:
-    """Clock and money of the market in the database."""
-    row = connection.execute(select(tables.market)).mappings().one()
-    return Calendar(row["genesis"], row["epoch_seconds"]), Money(row["tick_wei"])
+_MARKET = select(tables.market.c.genesis, tables.market.c.epoch_seconds, tables.market.c.tick_wei)
+
+
+def market_of(connection: Connection) -> tuple[Calendar, Money] | None:
+    """Clock and money of the market in the database; None while there is none."""
+    row = connection.execute(_MARKET).one_or_none()
+    return None if row is None else (Calendar(row.genesis, row.epoch_seconds), Money(row.tick_wei))
 
 
 def grid_supply_wei(connection: Connection) -> int:

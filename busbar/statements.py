@@ -250,13 +250,13 @@ def make(connection: Connection, account: str, month: Month, tariffs: Tariffs) -
         HistoryError: Nothing was indexed yet.
         TariffError: The tariff file does not cover the month.
     """
-    head = head_of(connection)
-    if head is None:
+    head, market = head_of(connection), market_of(connection)
+    if head is None or market is None:
         raise HistoryError("the database is empty: run `busbar index` first")
     p, m = tables.participants, tables.meters
     if connection.scalar(select(p.c.account).where(p.c.account == account)) is None:
         raise StatementError(f"{account} is no participant")
-    calendar, money = market_of(connection)
+    calendar, money = market
     if head.timestamp < month.start or month.end <= calendar.genesis:
         raise StatementError(
             f"nothing of {month} is in the market's time: it runs from its genesis to block {head.number}"

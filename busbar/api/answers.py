@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -92,7 +93,11 @@ class Answers:
             return
         key = (scope["path"], scope["query_string"])
         asked = Headers(scope=scope).get("if-none-match")
-        await self._renew()
+        try:
+            await self._renew()
+        except SQLAlchemyError:
+            await self.app(scope, receive, send)  # which finds the same, and has words for it
+            return
         while self._kept(key) is None and key in self._under_way:
             # Somebody asks the same just now: that answer is as new as one of our own.
             await asyncio.shield(self._under_way[key])
@@ -118,7 +123,7 @@ class Answers:
             self._newest_block, self._mark = head.number, (eventful, head.epoch)
         same = self._mark == before
         self._held = {key: held for key, held in self._held.items() if same and held.lasts}
-        self._bytes = sum(len(held.body) for held in self._held.values())
+        self._bytes = sum(_size(key, held.body) for key, held in self._held.items())
 
     async def _newest(self) -> Newest:
         """The newest block, as of a look that began after this was asked."""
@@ -130,6 +135,9 @@ class Answers:
         return await asyncio.shield(self._next)
 
     def _newest_in(self, quick: Quick) -> Newest:
+        if quick.is_replaced():
+            self.settings.engine.dispose()
+            self._seen = None
         version = quick.version()  # before the look: what is written in between is looked for again
         if self._seen is None or self._seen[0] != version:
             with quick.connect() as connection:
@@ -147,11 +155,14 @@ class Answers:
             return newest_of(connection)
 
     async def _ask(self, key: Key, asked: str | None, scope: Scope, receive: Receive, send: Send) -> None:
-        """Has the request answered, and keeps the answer if it is the newest block's."""
+        """Has the request answered, and keeps the answer if it is the newest block's.
+
+        Only then it is sent: others wait for the answer, and not for somebody who does not read it.
+        """
         done = asyncio.get_running_loop().create_future()
         self._under_way[key] = done
         heard: list[Message] = []
-        etag, known = self._etag, ""
+        etag, passed_on = self._etag, False
 
         def release() -> None:
             if not done.done():
@@ -159,28 +170,29 @@ class Answers:
                 done.set_result(None)
 
         async def hear(message: Message) -> None:
-            nonlocal known
+            nonlocal passed_on
             if message["type"] == "http.response.start":
-                told = Headers(raw=message["headers"]).get("etag")
-                if told is None and PASSES not in scope.get("state", {}):
-                    # A stream, which may never end, or what is nobody else's: nobody waits for it, nothing of it is
-                    # kept.
-                    release()
-                if told is not None and message["status"] == 200 and is_known(told, asked):
-                    known = told
-            if not done.done():
-                # Whoever is outside adds headers of its own to what is sent.
-                heard.append({**message, "headers": list(message["headers"])} if "headers" in message else message)
-            if not known:
+                # A stream, which may never end, or what is nobody else's: nobody waits for it, nothing of it is kept.
+                passed_on = "etag" not in Headers(raw=message["headers"]) and PASSES not in scope.get("state", {})
+            if passed_on:
+                release()
                 await send(message)
+            else:
+                heard.append(message)
 
         try:
             await self.app(scope, receive, hear)
             self._keep(key, etag, heard, scope.get("state", {}))
         finally:
             release()
-        if known:
-            await _tell_known(known, send)
+        if heard and heard[0]["status"] == 200:
+            told = Headers(raw=heard[0]["headers"]).get("etag")
+            if told is not None and is_known(told, asked):
+                await _tell_known(told, send)
+                return
+        for message in heard:
+            # Whoever is outside adds headers of its own to what is sent.
+            await send({**message, "headers": list(message["headers"])} if "headers" in message else message)
 
     def _keep(self, key: Key, etag: str, heard: list[Message], state: Mapping[str, Any]) -> None:
         whole = bool(heard) and heard[0]["status"] == 200 and not heard[-1].get("more_body", False)
@@ -193,14 +205,14 @@ class Answers:
             self._drop(key)
             until = time.monotonic() + PASSES_S if passes else None
             self._held[key] = Held(heard[0], body, self._newest_block, LASTS in state, until)
-            self._bytes += len(body)
+            self._bytes += _size(key, body)
             while self._bytes > MOST_BYTES:
                 # The one that was kept first: nobody can fill the memory with answers that nobody asks for again.
                 self._drop(next(iter(self._held)))
 
     def _drop(self, key: Key) -> None:
         held = self._held.pop(key, None)
-        self._bytes -= 0 if held is None else len(held.body)
+        self._bytes -= 0 if held is None else _size(key, held.body)
 
     async def _repeat(self, held: Held, asked: str | None, send: Send) -> None:
         if held.until is None and is_known(self._etag, asked):
@@ -215,7 +227,14 @@ class Answers:
         await send({"type": "http.response.body", "body": held.body})
 
 
+def _size(key: Key, body: bytes) -> int:
+    """What keeping an answer takes, in bytes; some of it for headers and the like."""
+    path, query = key
+    return len(path) + len(query) + len(body) + 2_000
+
+
 async def _tell_known(etag: str, send: Send) -> None:
     """Tells the caller that it has the answer already."""
-    await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag.encode())]})
+    headers = [(b"etag", etag.encode()), (b"cache-control", b"no-cache")]
+    await send({"type": "http.response.start", "status": 304, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -42,7 +42,7 @@ MOST_HELD_BYTES = 64_000_000
 """Of the bodies of all requests at a time."""
 
 THREADS = 4
-"""That answer at a time. The rest waits, and streams and the relay's answers need none."""
+"""That answer at a time. The rest waits. Streams need one when a block comes, and the relay's answers none."""
 
 TURN_S = 0.0005
 """How long a thread may go on while others are ready."""

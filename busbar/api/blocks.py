@@ -30,6 +30,7 @@ from busbar.api.context import (
     View,
     read,
     read_now,
+    read_slowly,
     view_of,
 )
 from busbar.api.node import ask, asks_node
@@ -121,7 +122,7 @@ def block(here: Here, height: HeightInPath) -> BlockShape:
 
 
 @router.get("/blocks/{height}/events", tags=["blocks"])
-@read
+@read_slowly
 def events(
     here: Here,
     height: HeightInPath,

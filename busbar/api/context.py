@@ -47,6 +47,9 @@ LASTS = "lasts"
 PASSES = "passes"
 """Likewise: whether it is a `Passing` one."""
 
+QUICK_LIMIT = 100
+"""Longest page that is written on the event loop's own thread, in less time than its query may take."""
+
 MAX_INT64 = 2**63 - 1
 MAX_EPOCH = 2**27 - 1
 
@@ -85,12 +88,6 @@ class Settings:
     def quick(self) -> Quick | None:
         """For what takes a moment; None unless the index is a file."""
         return Quick(self.engine.url) if Quick.serves(self.engine.url) else None
-
-    @cached_property
-    def market(self) -> tuple[Calendar, Money]:
-        """Clock and money of the market in the index."""
-        with self.engine.connect() as connection:
-            return market_of(connection)
 
     @cached_property
     def relay(self) -> httpx.AsyncClient | None:
@@ -161,7 +158,9 @@ def etag_of(head: Head) -> str:
 
 def is_known(etag: str, asked: str | None) -> bool:
     """Whether a caller has the answer with this ETag, by its `If-None-Match`."""
-    return etag in (tag.strip() for tag in (asked or "").split(","))
+    # Compared as weak ones (RFC 9110, 13.1.2): proxies take the mark of it away.
+    tags = [tag.strip().removeprefix("W/") for tag in (asked or "").split(",")]
+    return "*" in tags or etag.removeprefix("W/") in tags
 
 
 async def settings_of(request: Request) -> Settings:
@@ -182,11 +181,10 @@ def view_of(settings: Settings, opened: AbstractContextManager[Connection] | Non
         Problem: There is no block yet.
     """
     with opened or snapshot(settings.engine) as connection:
-        head = head_of(connection)
-        if head is None:
+        head, market = head_of(connection), market_of(connection)
+        if head is None or market is None:
             raise Problem(503, "Nothing indexed yet", "start `busbar index`", {"Retry-After": "5"})
-        calendar, money = settings.market
-        yield View(connection, head, calendar, money)
+        yield View(connection, head, *market)
 
 
 class Lasting(Response):
@@ -221,8 +219,13 @@ def read_now(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Response]]
 
 
 def read_slowly(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Response]]:
-    """As `read`, for what takes long whatever is in the index."""
+    """As `read`, for what takes long, if only after the query: it is made on a thread."""
     return read(endpoint, quick=False)
+
+
+def read_events_slowly(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Response]]:
+    """As `read_events` and `read_slowly`."""
+    return read(endpoint, Lasting, quick=False)
 
 
 def read(
@@ -251,7 +254,7 @@ def read(
     @functools.wraps(endpoint)
     async def answered(here: Request, **arguments: Any) -> Response:
         settings: Settings = here.app.state.settings
-        if quick and settings.quick is not None:
+        if quick and settings.quick is not None and arguments.get("limit", 0) <= QUICK_LIMIT:
             with contextlib.suppress(NotQuickError):
                 return answer_of(settings, settings.quick.snapshot(), arguments)
         return await to_thread.run_sync(answer_of, settings, None, arguments)

@@ -23,6 +23,7 @@ from busbar.api.context import (
     View,
     ZoneFilter,
     read_events,
+    read_events_slowly,
 )
 from busbar.api.problems import Problem
 from busbar.api.shapes import (
@@ -331,7 +332,7 @@ def _trade(here: View, row: Mapping[str, Any]) -> TradeShape:
 
 
 @router.get("/stats")
-@read_events
+@read_events_slowly
 def stats(
     here: Here,
     by: Annotated[Literal["epoch", "hour", "day", "participant", "zone"], Query()] = "day",

@@ -8,7 +8,17 @@ from sqlalchemy import ColumnElement, FromClause, Select, and_, bindparam, func,
 
 from busbar import tables
 from busbar.api import operations, paging
-from busbar.api.context import AddressFilter, AddressInPath, Cursor, Here, Limit, MeterInPath, View, read_events
+from busbar.api.context import (
+    AddressFilter,
+    AddressInPath,
+    Cursor,
+    Here,
+    Limit,
+    MeterInPath,
+    View,
+    read_events,
+    read_events_slowly,
+)
 from busbar.api.problems import Problem
 from busbar.api.shapes import AccountShape, GridStatus, MeterShape, ReadingShape, ZoneShape
 from busbar.history import LATE, grid_supply_wei, uncleared
@@ -159,7 +169,7 @@ _METERS, _READINGS = select(tables.meters), select(tables.readings)
 
 
 @router.get("/meters", tags=["grid"])
-@read_events
+@read_events_slowly
 def meters(
     here: Here, account: AddressFilter = None, limit: Limit = 50, cursor: Cursor = None
 ) -> paging.Page[MeterShape]:

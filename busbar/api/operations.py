@@ -1,5 +1,6 @@
 """How an operation is reached: it takes the query's parameters that it knows and no others."""
 
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -37,10 +38,14 @@ class Operation(APIRoute):
 
         async def handled(request: Request) -> Response:
             if request.scope["query_string"]:
-                unknown = [name for name in request.query_params if name not in known]
-                if unknown:
-                    kind = {"type": "extra_forbidden", "msg": "this operation has no such parameter", "input": None}
-                    raise RequestValidationError([{**kind, "loc": ("query", name)} for name in unknown])
+                names = Counter(name for name, _ in request.query_params.multi_items())
+                wrong = {name: "this operation has no such parameter" for name in names if name not in known}
+                wrong |= {name: "it is given more than once" for name, times in names.items() if times > 1}
+                if wrong:
+                    kind = {"type": "extra_forbidden", "input": None}
+                    raise RequestValidationError(
+                        [{**kind, "loc": ("query", name), "msg": words} for name, words in wrong.items()]
+                    )
             return await handle(request)
 
         return handled

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Column, Connection, Integer, Select, bindparam, tuple_
+from sqlalchemy import BigInteger, Column, Connection, Integer, Select, bindparam, tuple_
 
 from busbar.api.problems import Problem
 
@@ -73,6 +73,13 @@ def _page(
     return query.order_by(*order).limit(bindparam("most", type_=Integer))
 
 
+def _can_be(part: int | str, key: Column[Any]) -> bool:
+    """Whether a database takes a value of a column; those of texts are addresses, hashes and ids."""
+    if isinstance(part, str):
+        return part.isascii() and part.isprintable()
+    return abs(part) < 1 << (63 if isinstance(key.type, BigInteger) else 31)
+
+
 def _encode(place: Sequence[int | str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
 
@@ -82,7 +89,7 @@ def _decode(cursor: str, keys: Sequence[Column[Any]]) -> tuple[int | str, ...]:
         place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         kinds = [key.type.python_type for key in keys]
         fits = type(place) is list and [type(part) for part in place] == kinds
-        if fits and all(abs(part) < 1 << 63 for part in place if isinstance(part, int)):
+        if fits and all(_can_be(part, key) for part, key in zip(place, keys, strict=True)):
             return tuple(place)
     except (ValueError, RecursionError):
         pass

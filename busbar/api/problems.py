@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from starlette.exceptions import HTTPException
 
 from busbar import errors
@@ -17,6 +17,9 @@ from busbar.statements import StatementError
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+NO_TABLE = "42P01"
+"""PostgreSQL's code for a table that is not there: the index is being made again."""
 
 
 class FieldProblem(BaseModel):
@@ -118,9 +121,15 @@ def install(app: FastAPI) -> None:
         return answer(request, status, type(problem).__name__, str(problem), type=kind, values=values)
 
     @app.exception_handler(OperationalError)
-    async def _database(request: Request, problem: OperationalError) -> Response:
+    async def _database(request: Request, problem: DBAPIError) -> Response:
         log.error("the database does not answer", reason=str(problem.orig).splitlines()[0])
         return answer(request, 503, "The index does not answer", "try again later", {"Retry-After": "5"})
+
+    @app.exception_handler(ProgrammingError)
+    async def _remade(request: Request, problem: ProgrammingError) -> Response:
+        if getattr(problem.orig, "sqlstate", None) != NO_TABLE:
+            raise problem
+        return await _database(request, problem)
 
     @app.exception_handler(Exception)
     async def _unforeseen(request: Request, _: Exception) -> Response:

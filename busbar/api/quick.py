@@ -1,13 +1,15 @@
 """Reads of a moment, made on the event loop's own thread.
 
 Python runs one thread at a time, and SQLite's driver lets others have their turn before every row: beside a busy loop a
-page took several times as long as alone. What takes longer than a moment is stopped, and begun again on a thread.
+page took several times as long as alone. Whose queries take longer than a moment is stopped, and begun again on a
+thread.
 """
 
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event
@@ -16,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from busbar import errors, history
 
 MOST_S = 0.01
-"""CPU time of a read; nothing else is answered meanwhile."""
+"""CPU time of a read's queries. What is made of them takes as much again; nothing else is answered meanwhile."""
 
 STEPS = 2_000
 """Of SQLite's machine between two looks at the clock, which it takes some 0.1 ms for."""
@@ -39,13 +41,15 @@ class Quick:
     def __init__(self, url: URL) -> None:
         self._until = 0.0
         self._watching: PoolProxiedConnection | None = None
+        self._path = Path(url.database or "")
+        self._file: tuple[int, int] | None = None
         self.engine = create_engine(url, pool_size=2)
         event.listen(self.engine, "connect", self._prepare)
 
     @staticmethod
     def serves(url: URL) -> bool:
         """Whether an index is in a file."""
-        return url.get_backend_name() == "sqlite" and bool(url.database)
+        return url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
 
     def snapshot(self) -> AbstractContextManager[Connection]:
         """The index as it is at one moment, see `busbar.history.snapshot`.
@@ -58,6 +62,24 @@ class Quick:
     def connect(self) -> AbstractContextManager[Connection]:
         """Likewise, for a single question."""
         return self._within(self.engine.connect)
+
+    def is_replaced(self) -> bool:
+        """Whether another file has taken the place of the one that was read; from now on that one is.
+
+        A file that is deleted is still there for whoever has opened it.
+        """
+        try:
+            status = self._path.stat()
+        except OSError:
+            return False
+        before, self._file = self._file, (status.st_dev, status.st_ino)
+        if before in (None, self._file):
+            return False
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
+        self.engine.dispose()
+        return True
 
     def version(self) -> int:
         """Another one whenever somebody wrote to the file; it costs next to nothing.

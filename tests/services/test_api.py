@@ -194,6 +194,10 @@ def test_get__what_is_known_already__is_304(street):
         ("energy/orders/7", 404),
         ("energy/orders?cursor=nonsense", 422),
         ("energy/orders?cursor=WzFd", 422),
+        ("energy/orders?cursor=WzUsICJcdWQ4MDAiLCAwXQ", 422),  # [5, "\ud800", 0]: no text
+        ("energy/trades?cursor=WzUsIlx1MDAwMCIsMF0", 422),  # [5, "\u0000", 0]
+        ("energy/orders?cursor=WzUsImEiLDEwOTk1MTE2Mjc3NzZd", 422),  # [5, "a", 2 ** 40]: no index of an order
+        ("energy/orders?zone=1&zone=2", 422),
         ("energy/orders?limit=0", 422),
         ("energy/stats?first_epoch=5&last_epoch=1", 422),
         ("energy/book?zone=9", 404),

@@ -1,5 +1,6 @@
 """Answers kept until the next block: repeated from memory, made again after a block, and never another request's."""
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -9,11 +10,13 @@ import httpx
 import pytest
 from sqlalchemy import event
 
+from busbar import tables
 from busbar.api import answers
+from busbar.api.app import create_app
 from busbar.api.context import Settings
 from busbar.api.lately import Lately
 from busbar.api.streams import MOST_OF_ADDRESS
-from busbar.history import open_database
+from busbar.history import History, open_database
 from tests.market import bid
 from tests.served import followed, served
 
@@ -86,7 +89,8 @@ def test_status__the_same_again__is_answered_from_memory_without_an_etag(live):
     asked.clear()
     again = http.get("status", headers={"If-None-Match": http.get("energy/book").headers["etag"]})
     assert (again.status_code, again.content, "etag" in again.headers) == (200, first.content, False)
-    assert not any("market" in query for query in asked)
+    # What it alone tells is not looked up again.
+    assert not any("chain_id" in query for query in asked)
 
 
 def test_status__after_the_next_block__tells_of_it(live):
@@ -127,7 +131,7 @@ def test_get__signed_request__is_never_answered_from_memory(live):
 
 def test_get__more_than_is_kept__drops_what_was_kept_first(live, monkeypatch):
     _, http, asked = live
-    monkeypatch.setattr(answers, "MOST_BYTES", 2 * len(http.get("energy/book").content))
+    monkeypatch.setattr(answers, "MOST_BYTES", 2 * (len(http.get("energy/book").content) + 2_100))
     for n in (2, 3):
         http.get("energy/book", params={"epoch": n})
     asked.clear()
@@ -135,6 +139,72 @@ def test_get__more_than_is_kept__drops_what_was_kept_first(live, monkeypatch):
     assert asked == []
     http.get("energy/book")
     assert len(asked) > 2
+
+
+def test_get__the_address_is_long__is_kept_as_what_it_takes(live, monkeypatch):
+    _, http, asked = live
+    monkeypatch.setattr(answers, "MOST_BYTES", 30_000)
+    for zeros, kept in ((10, True), (40_000, False)):
+        query = {"zone": "0" * zeros + "1"}
+        first = http.get("energy/book", params=query)
+        asked.clear()
+        assert (http.get("energy/book", params=query).content, asked == []) == (first.content, kept)
+
+
+def test_get__somebody_does_not_read_the_answer__others_have_it(market, tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'live.db'}")
+    app = create_app(Settings(engine, market.chain, rate=None))
+    scope = {"type": "http", "method": "GET", "path": "/api/v1/energy/book", "query_string": b"", "headers": []}
+
+    async def ask(send):
+        await app({**scope, "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1)}, nothing, send)
+
+    async def nothing():
+        return {"type": "http.request", "body": b""}
+
+    async def both():
+        stuck, heard = asyncio.Event(), []
+
+        async def never(_):
+            stuck.set()
+            await asyncio.Event().wait()
+
+        async def hear(message):
+            heard.append(message)
+
+        first = asyncio.create_task(ask(never))
+        await stuck.wait()
+        async with asyncio.timeout(20):
+            await ask(hear)
+        first.cancel()
+        return heard[0]["status"]
+
+    with followed(market.chain, engine):
+        assert asyncio.run(both()) == 200
+    engine.dispose()
+
+
+@pytest.mark.parametrize("tag", ["*", "{}", '"other", {}'])
+def test_get__etag_as_a_proxy_sends_it__is_304(live, tag):
+    _, http, _ = live
+    etag = http.get("energy/book").headers["etag"].removeprefix("W/")
+    answer = http.get("energy/book", headers={"If-None-Match": tag.format(etag)})
+    assert (answer.status_code, answer.headers["cache-control"]) == (304, "no-cache")
+
+
+def test_get__index_is_made_again_meanwhile__is_503_until_it_is_there(market, tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'live.db'}")
+    with followed(market.chain, engine), served(Settings(engine, market.chain, rate=None)) as url:
+        assert httpx.get(f"{url}/api/v1/energy/book").status_code == 200
+        tables.metadata.drop_all(engine)
+        gone = httpx.get(f"{url}/api/v1/energy/book")
+        tables.metadata.create_all(engine)
+        empty = httpx.get(f"{url}/api/v1/energy/book")
+        History(market.chain, engine).step()
+        back = httpx.get(f"{url}/api/v1/energy/book")
+    assert [answer.status_code for answer in (gone, empty, back)] == [503, 503, 200]
+    assert (gone.json()["title"], empty.json()["title"]) == ("The index does not answer", "Nothing indexed yet")
+    engine.dispose()
 
 
 def test_get__many_at_once__are_answered_alike(live):

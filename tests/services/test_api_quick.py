@@ -86,7 +86,7 @@ def test_get__takes_longer_than_a_moment__is_answered_all_the_same(market, engin
 
 def test_serves__index_in_memory_or_on_a_server__is_not_for_the_loop(engine):
     assert Settings(engine).quick is not None
-    assert Settings(open_database("sqlite://")).quick is None
+    assert [Settings(open_database(url)).quick for url in ("sqlite://", "sqlite:///:memory:")] == [None, None]
     assert not Quick.serves(make_url("postgresql+psycopg://busbar@/market"))
 
 
@@ -100,3 +100,20 @@ def test_version__somebody_writes__is_another_one(engine, reads):
     with reads.snapshot() as connection:
         assert numbers(connection) == [1]
     assert reads.version() == after
+
+
+def test_is_replaced__another_file_in_its_place__is_told_once(engine, reads, tmp_path):
+    assert not reads.is_replaced()
+    with reads.snapshot() as connection:
+        assert numbers(connection) == []
+    other = open_database(f"sqlite:///{tmp_path / 'other.db'}")
+    with other.begin() as writing:
+        writing.execute(block(7))
+    other.dispose()
+    engine.dispose()
+    for file in tmp_path.glob("index.db*"):
+        file.unlink()
+    (tmp_path / "other.db").replace(tmp_path / "index.db")
+    assert (reads.is_replaced(), reads.is_replaced()) == (True, False)
+    with reads.snapshot() as connection:
+        assert numbers(connection) == [7]

@@ -30,11 +30,31 @@ def port(monkeypatch):
         await asyncio.sleep(float(await request.body() or "0"))
         return 1
 
+    @app.get("/large")
+    async def large() -> str:
+        return "x" * 20_000_000
+
     app.add_middleware(middleware.BodyLimit, most_bytes=100)
     app.add_middleware(middleware.Door, rate=None)
     stop = door.serve(app, "127.0.0.1", port)
     yield port
     stop()
+
+
+def until_it_ends(connection):
+    for _ in range(100):
+        connection.send(b"\r\n")
+        time.sleep(0.1)
+
+
+def test_serve__answers_are_not_read__closes(port):
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            until_it_ends(connection)
 
 
 def heard(port, sent):

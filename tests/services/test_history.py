@@ -1,5 +1,6 @@
 """The index against a real chain: what it holds, where it goes on, and how it goes back."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -7,10 +8,12 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import insert, select, update
 
 from busbar import people, tables
+from busbar.api.context import Settings
 from busbar.chain import Call
 from busbar.devnet import dev_meter_key
 from busbar.history import (
@@ -28,7 +31,7 @@ from busbar.history import (
 from tests.market import ENERGY, ZONE, ask, bid
 from tests.relayed import trade_by_signature
 from tests.requires import needs_program
-from tests.served import followed
+from tests.served import followed, served
 
 DAY_OF_TRADE_EPOCH = 5
 
@@ -89,6 +92,34 @@ def sqlite(tmp_path):
     engine = open_database(f"sqlite:///{tmp_path / 'history.db'}")
     yield engine
     engine.dispose()
+
+
+def test_api__on_either_database__answers_pages_and_refuses_what_is_no_cursor(market, engine):
+    trade(market)
+    History(market.chain, engine).step()
+    consumer = market.actors.consumer.address
+    with served(Settings(engine, market.chain, rate=None)) as url, httpx.Client(base_url=url + "/api/v1/") as http:
+        whole = http.get("energy/orders").json()["items"]
+        first = http.get("energy/orders?limit=2").json()
+        then = http.get("energy/orders", params={"cursor": first["next_cursor"]}).json()
+        assert first["items"] + then["items"] == whole
+        assert len(whole) == 6
+        for path in ("energy/book", "energy/epochs/5", "energy/stats", "energy/trades", "meters", "participants"):
+            assert http.get(path).status_code == 200
+        for path in ("balance", "history", "statement?month=2026-03"):
+            assert http.get(f"accounts/{consumer}/{path}").status_code == 200
+        for place in ('[5,"\\ud800",0]', '[5,"\\u0000",0]', '[5,"a",1099511627776]', "[9223372036854775808,0,0]"):
+            cursor = base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+            assert http.get("energy/orders", params={"cursor": cursor}).json()["title"] == "Invalid cursor"
+
+
+def test_api__index_is_made_again__is_503_meanwhile(market, engine):
+    History(market.chain, engine).step()
+    with served(Settings(engine, market.chain, rate=None)) as url, httpx.Client(base_url=url + "/api/v1/") as http:
+        assert http.get("energy/stats").status_code == 200
+        tables.metadata.drop_all(engine)
+        answers = [http.get(path) for path in ("energy/stats", "energy/book", "blocks")]
+    assert {(answer.status_code, answer.json()["title"]) for answer in answers} == {(503, "The index does not answer")}
 
 
 def test_snapshot__a_block_is_written_meanwhile__is_not_in_it(market, engine):
