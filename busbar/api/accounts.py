@@ -82,7 +82,7 @@ def balance(here: Here, account: AddressInPath) -> BalanceShape:
     )
 
 
-_JOURNAL = select(tables.journal)
+_JOURNAL = select(*(tables.journal.c[name] for name in JournalShape.model_fields))
 
 
 @router.get("/{account}/history")
@@ -93,8 +93,7 @@ def history(here: Here, account: AddressInPath, limit: Limit = 50, cursor: Curso
     j = tables.journal
     keys = [j.c.block, j.c.log_index, j.c.seq]
     rows, following = paging.read(here.connection, _JOURNAL, keys, cursor, limit, equal={j.c.account: account})
-    names = JournalShape.model_fields
-    items = [JournalShape(**{name: row[name] for name in names}) for row in rows]
+    items = [JournalShape(**row) for row in rows]
     return paging.Page(items=items, next_cursor=following, block=here.head.number)
 
 
