@@ -20,7 +20,7 @@ from busbar.deployment import PERMISSIONS, selector
 from busbar.ledger import KINDS, EpochBook, Grown, Ledger, Owed, audit, rebuild
 from busbar.orders import OrderId, Side
 from busbar.readings import MeterDomain, SignedReading, meter_id_text
-from busbar.reckoning import Deal, Interval, Rates, from_grid, from_neighbours, without_market
+from busbar.reckoning import Deal, Interval, Rates, covered_days, from_grid, from_neighbours, without_market
 from busbar.results import AuditCheck
 from busbar.sheets import Sheet
 from busbar.signing import EnteredBundle
@@ -452,12 +452,18 @@ def _made(
         [Deal(t.energy_uwh, t.money_wei, (t.order_tx, t.clear_tx)) for t in trades if t.side == side]
         for side in ("buy", "sell")
     )
-    charges = from_grid(rates, first_day, left, calendar.epoch_seconds, service=has_meter)
+    # A reading without growth is in no book of an account, and covers its day all the same.
+    read = [one.interval_end for one in ledger.readings if one.account == who]
+    counted = [*(end for end in read if month.start < end <= month.end), *(one.interval_end for one in grown)]
+    covered = covered_days(first_day, counted, calendar.epoch_seconds)
+    charges = from_grid(rates, first_day, left, calendar.epoch_seconds, covered, service=has_meter)
     charges += from_neighbours(first_day, month.last, bought, sold)
     total = sum(one.amount_uthb for one in charges)
     imported = [Interval(g.interval_end, g.import_wh) for g in grown]
     exported_wh, left_wh = sum(one.export_wh for one in grown), sum(one.import_wh for one in left)
-    alone = without_market(rates, first_day, imported, exported_wh, calendar.epoch_seconds) if has_meter else total
+    alone = total
+    if has_meter:
+        alone = without_market(rates, first_day, imported, exported_wh, calendar.epoch_seconds, covered)
     import_wh = sum(one.import_wh for one in imported)
     said = archive.blocks[claimed.block] if 0 <= claimed.block <= archive.head.number else None
     ends = calendar.start((calendar.period_of(calendar.epoch_at(max(month.end, calendar.genesis))) + 1) * PERIOD_EPOCHS)
@@ -465,6 +471,8 @@ def _made(
     return Statement(
         account=who,
         month=str(month),
+        covered_days=covered,
+        month_days=month.last.day,
         chain_id=market.chain_id,
         block=claimed.block,
         block_hash="a block of the archive" if said is None else said.hash,
@@ -534,6 +542,8 @@ def _bill(archive: Archive, made: Statement, statement: Statement) -> Iterator[F
     for place, (line, charged) in enumerate(zip_longest(made.lines, statement.lines)):
         yield from compared(f"line {place + 1}", line and _amount(line), charged and _amount(charged))
     for what, field in (
+        ("days that readings cover", "covered_days"),
+        ("days of the month", "month_days"),
         ("chain", "chain_id"),
         ("hash of its block", "block_hash"),
         ("whether it is provisional", "provisional"),

@@ -120,7 +120,17 @@ def _bill(page: FPDF, statement: Statement) -> None:
     saved, spent = statement.saving_uthb, statement.baseline_uthb
     verdict = f"You saved {_thb(saved)} THB" if saved >= 0 else f"The market cost you {_thb(-saved)} THB more"
     _text(page, f"{verdict} against retail and buyback alone, which would have come to {_thb(spent)} THB.", 10)
+    if covered := _covered(statement):
+        _text(page, covered, 10)
     page.ln(3)
+
+
+def _covered(statement: Statement) -> str:
+    """Which part of its month a statement is of; nothing where that is all of it, or there is no reading."""
+    if statement.covered_days in (0, statement.month_days):
+        return ""
+    told = f"Readings cover {statement.covered_days} of the month's {statement.month_days} days"
+    return f"{told}: blocks of energy count for that share of a month, the service charge is a whole month's."
 
 
 def _row(number: int, line: Line) -> list[str]:

@@ -2,7 +2,8 @@
 
 Nothing here is shared with `busbar.tariff` and `busbar.statements`, which it is held against, but the meaning of their
 figures and words: the file's rows are read again, in fractions, and every amount is rounded once, where a line ends
-([R7], [R8]). Blocks are cut by where each interval stands in the month's import ([R10]).
+([R7], [R8]). Blocks are cut by where each interval stands in the month's import ([R10]), whose bounds count for the
+share of the month's days that readings cover.
 """
 
 import csv
@@ -224,8 +225,26 @@ class _Stretch(NamedTuple):
     transactions: tuple[str, ...]
 
 
+def covered_days(first_day: date, ends: Iterable[int], epoch_seconds: int) -> int:
+    """Days from the first to the last on which an interval of the month begins, both counted; 0 if there is none.
+
+    Args:
+        first_day: First of the month.
+        ends: When the intervals end, of every reading that counted, Unix seconds.
+        epoch_seconds: Length of an interval.
+    """
+    days = {_begin(first_day, end, epoch_seconds).date() for end in ends}
+    return (max(days) - min(days) + timedelta(days=1)).days if days else 0
+
+
 def from_grid(
-    rates: Rates, first_day: date, intervals: Iterable[Interval], epoch_seconds: int, *, service: bool
+    rates: Rates,
+    first_day: date,
+    intervals: Iterable[Interval],
+    epoch_seconds: int,
+    covered: int,
+    *,
+    service: bool,
 ) -> list[Charge]:
     """What the utility charges in a month: energy by block or time of use, Ft, service, and VAT on them.
 
@@ -234,8 +253,12 @@ def from_grid(
         first_day: First of the month, by whose numbers service and VAT go.
         intervals: What is charged.
         epoch_seconds: Length of an interval, which is priced by its start.
+        covered: How many days of the month readings cover.
         service: Whether there is a meter.
     """
+    last_day = _last_day(first_day)
+    share = Fraction(covered, last_day.day)
+    of_days = "" if covered == last_day.day else f" a month, {covered} of {last_day.day} days"
     stretches = list(_stretches(rates, first_day, intervals, epoch_seconds))
     lines: list[Charge] = []
     for period in rates.periods(first_day):
@@ -249,9 +272,9 @@ def from_grid(
         else:
             for item, (above_wh, to_wh) in period.day.blocks().items():
                 kwh = f"above {above_wh // 1000}" if to_wh is None else f"{above_wh // 1000 + 1} to {to_wh // 1000}"
-                lines += _priced(f"Energy charge, {kwh} kWh", item, period, mine, above_wh, to_wh)
+                bounds = floor(above_wh * share), None if to_wh is None else floor(to_wh * share)
+                lines += _priced(f"Energy charge, {kwh} kWh{of_days}", item, period, mine, *bounds)
             lines += _priced("Ft", "ft", period, mine, 0, None)
-    last_day = (first_day + timedelta(days=31)).replace(day=1) - timedelta(days=1)
     whole = Period(first_day, last_day, rates.on(first_day))
     if service:
         lines.append(_fixed("Service charge", "service", whole, int(whole.day.value("service") * 10**6)))
@@ -263,6 +286,16 @@ def from_grid(
     return lines
 
 
+def _last_day(first_day: date) -> date:
+    return (first_day + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+
+def _begin(first_day: date, end: int, epoch_seconds: int) -> datetime:
+    """When the interval that ends at a time begins, but not before the month does."""
+    midnight = datetime(first_day.year, first_day.month, 1, tzinfo=CLOCK)
+    return max(datetime.fromtimestamp(end - epoch_seconds, CLOCK), midnight)
+
+
 def _stretches(rates: Rates, first_day: date, intervals: Iterable[Interval], epoch_seconds: int) -> Iterator[_Stretch]:
     """Each interval's place in the month, its meters together."""
     energy_wh: dict[int, int] = {}
@@ -270,10 +303,9 @@ def _stretches(rates: Rates, first_day: date, intervals: Iterable[Interval], epo
     for interval in intervals:
         energy_wh[interval.end] = energy_wh.get(interval.end, 0) + interval.import_wh
         transactions.setdefault(interval.end, []).append(interval.tx_hash)
-    periods, midnight = rates.periods(first_day), datetime(first_day.year, first_day.month, 1, tzinfo=CLOCK)
-    reached_wh = 0
+    periods, reached_wh = rates.periods(first_day), 0
     for end in sorted(energy_wh):
-        start = max(datetime.fromtimestamp(end - epoch_seconds, CLOCK), midnight)
+        start = _begin(first_day, end, epoch_seconds)
         rates.on(start.date())  # which says what is missing
         period = next(one for one in periods if one.first <= start.date() <= one.last)
         yield _Stretch(
@@ -325,9 +357,9 @@ def from_neighbours(first_day: date, last_day: date, bought: Sequence[Deal], sol
 
 
 def without_market(
-    rates: Rates, first_day: date, intervals: Iterable[Interval], export_wh: int, epoch_seconds: int
+    rates: Rates, first_day: date, intervals: Iterable[Interval], export_wh: int, epoch_seconds: int, covered: int
 ) -> int:
     """What a month with a meter comes to with retail and buyback alone, in micro-THB."""
-    charged = from_grid(rates, first_day, intervals, epoch_seconds, service=True)
+    charged = from_grid(rates, first_day, intervals, epoch_seconds, covered, service=True)
     credit = floor(max(export_wh, 0) * rates.on(first_day).value("buyback") * 1000)
     return sum(line.amount_uthb for line in charged) - credit

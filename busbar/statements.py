@@ -3,6 +3,7 @@
 The formula is that of docs/protocol.md, section 8: grid import at retail, plus what was paid for GRID, less what was
 earned with it; here by the plan's progressive blocks, with service charge and VAT on what the utility charges. Each
 line is quantity x price, rounded once ([R8], [R10]). It is held against the same month with retail and buyback alone.
+Of a month that is read on some of its days the bounds of the blocks count for their share.
 
 A reading belongs to the month in which its interval ends, midnight still to the day before; a trade to the month in
 which its epoch starts. Months are those of the Bangkok calendar.
@@ -19,13 +20,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from sqlalchemy import Connection, select
+from pydantic import Field
+from sqlalchemy import Connection, func, select
 
 from busbar import errors, tables
 from busbar.history import HistoryError, head_of, market_of
 from busbar.orders import Side, order_id
 from busbar.results import Model
-from busbar.tariff import FLAT_MARGINAL_PLAN, Tariff, load_tariff
+from busbar.tariff import FLAT_MARGINAL_PLAN, Share, Tariff, load_tariff
 from busbar.units import ENERGY_UNITS_PER_WH, GRACE_EPOCHS, PERIOD_EPOCHS, Calendar
 from busbar.wide import Wide
 
@@ -160,6 +162,11 @@ class Statement(Model):
 
     account: str
     month: str
+    covered_days: int = Field(
+        description="Days from the first to the last of the month's on which an interval of the account's accepted "
+        "readings starts, both counted, 0 without one: the bounds of blocks count for this share of the month"
+    )
+    month_days: int = Field(description="Days of the month")
     chain_id: int
     block: int
     block_hash: str
@@ -264,11 +271,15 @@ def make(connection: Connection, account: str, month: Month, tariffs: Tariffs) -
     metered, lots = _metered(connection, account, month)
     trades = _trades(connection, account, month, calendar, money.unit_wei)
     has_meter = connection.scalar(select(m.c.meter_id).where(m.c.account == account).limit(1)) is not None
-    lines = grid_lines([(lot, lot.left_wh) for lot in lots], month, tariffs, calendar.epoch_seconds, service=has_meter)
+    ends = [*_read(connection, account, month), *(row.interval_end for row in metered)]
+    share = share_of(month, ends, calendar.epoch_seconds)
+    lines = grid_lines(
+        [(lot, lot.left_wh) for lot in lots], month, tariffs, calendar.epoch_seconds, share, service=has_meter
+    )
     lines += market_lines(trades, month)
     total = sum(line.amount_uthb for line in lines)
     alone = grid_lines(
-        [(lot, lot.import_wh) for lot in lots], month, tariffs, calendar.epoch_seconds, service=has_meter
+        [(lot, lot.import_wh) for lot in lots], month, tariffs, calendar.epoch_seconds, share, service=has_meter
     )
     export_wh = sum(row.export_wh for row in metered)
     tariff = tariffs.on(month.first)
@@ -280,6 +291,8 @@ def make(connection: Connection, account: str, month: Month, tariffs: Tariffs) -
     return Statement(
         account=account,
         month=str(month),
+        covered_days=share.covered_days,
+        month_days=share.month_days,
         chain_id=connection.execute(select(tables.market.c.chain_id)).scalar_one(),
         block=head.number,
         block_hash=head.hash,
@@ -335,6 +348,20 @@ def _metered(connection: Connection, account: str, month: Month) -> tuple[list[M
         for row in wanted
     ]
     return metered, [lot for _, lot in lots if month.start < lot.interval_end <= month.end]
+
+
+def _read(connection: Connection, account: str, month: Month) -> list[int]:
+    """Ends of the month's first and last accepted readings; those without growth count too."""
+    r = tables.readings
+    found = connection.execute(
+        select(func.min(r.c.interval_end), func.max(r.c.interval_end)).where(
+            r.c.account == account,
+            r.c.kind == "reading",
+            r.c.interval_end > month.start,
+            r.c.interval_end <= month.end,
+        )
+    ).one()
+    return [end for end in found if end is not None]
 
 
 def _place(row: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -411,8 +438,31 @@ def _movements(connection: Connection, account: str, month: Month, unit_wei: int
 # ------------------------------------------------------------------------------ lines
 
 
+def share_of(month: Month, ends: Iterable[int], epoch_seconds: int) -> Share:
+    """The share of a month from the first to the last day on which an interval starts, both counted.
+
+    Args:
+        month: The month.
+        ends: When the intervals end, Unix seconds, in any order: after the month's start, and no later than its end.
+        epoch_seconds: Length of an interval.
+    """
+    days = [_start(end, month, epoch_seconds).day for end in ends]
+    return Share(max(days) - min(days) + 1 if days else 0, month.last.day)
+
+
+def _start(end: int, month: Month, epoch_seconds: int) -> datetime:
+    """When an interval starts; what began in the month before counts from this one's first second."""
+    return datetime.fromtimestamp(max(end - epoch_seconds, month.start), BANGKOK)
+
+
 def grid_lines(
-    charged: Iterable[tuple[Lot, int]], month: Month, tariffs: Tariffs, epoch_seconds: int, *, service: bool
+    charged: Iterable[tuple[Lot, int]],
+    month: Month,
+    tariffs: Tariffs,
+    epoch_seconds: int,
+    share: Share,
+    *,
+    service: bool,
 ) -> list[Line]:
     """What the utility charges: energy by block or time of use, Ft, service charge, and VAT on them.
 
@@ -423,10 +473,11 @@ def grid_lines(
         month: The month.
         tariffs: What the grid charges.
         epoch_seconds: Length of an interval: it is priced by its start.
+        share: For how much of the month the bounds of blocks count. The service charge is the whole month's.
         service: Whether there is a service charge, as there is with a meter.
     """
     lines: list[Line] = []
-    sums = _by_price(charged, month, tariffs, epoch_seconds)
+    sums = _by_price(charged, month, tariffs, epoch_seconds, share)
     in_order = sorted(sums, key=lambda price: (price.tariff.holds_from, price.place))
     for (tariff, of_day), prices in groupby(in_order, key=lambda price: (price.tariff, price.of_day)):
         together = _Sum()
@@ -449,7 +500,7 @@ def grid_lines(
 
 
 def _by_price(
-    charged: Iterable[tuple[Lot, int]], month: Month, tariffs: Tariffs, epoch_seconds: int
+    charged: Iterable[tuple[Lot, int]], month: Month, tariffs: Tariffs, epoch_seconds: int, share: Share
 ) -> dict[_Price, _Sum]:
     """Energy of the month by what it costs. Meters that counted in one interval share its place in the month."""
     intervals: dict[int, _Sum] = defaultdict(_Sum)
@@ -460,20 +511,20 @@ def _by_price(
     sums: dict[_Price, _Sum] = defaultdict(_Sum)
     before_wh = 0
     for end, interval in sorted(intervals.items()):
-        when = datetime.fromtimestamp(max(end - epoch_seconds, month.start), BANGKOK)
-        for price, inside_wh in _prices(tariffs.on(when.date()), when, before_wh, interval.energy_wh):
+        when = _start(end, month, epoch_seconds)
+        for price, inside_wh in _prices(tariffs.on(when.date()), when, before_wh, interval.energy_wh, share):
             sums[price].energy_wh += inside_wh
             sums[price].transactions |= interval.transactions
         before_wh += interval.energy_wh
     return sums
 
 
-def _prices(tariff: Tariff, when: datetime, before_wh: int, energy_wh: int) -> list[tuple[_Price, int]]:
+def _prices(tariff: Tariff, when: datetime, before_wh: int, energy_wh: int, share: Share) -> list[tuple[_Price, int]]:
     """What import costs that begins at a time, and after some of its month."""
     if tariff.blocks:
         return [
-            (_Price(tariff, "", block.above_wh, block.words, block.uthb_per_kwh, block.row), inside_wh)
-            for block, inside_wh in tariff.in_blocks(before_wh, energy_wh)
+            (_Price(tariff, "", block.above_wh, block.words(share), block.uthb_per_kwh, block.row), inside_wh)
+            for block, inside_wh in tariff.in_blocks(before_wh, energy_wh, share)
         ]
     on_peak = tariff.is_on_peak(when)
     words, item = ("on-peak", "energy_on_peak") if on_peak else ("off-peak", "energy_off_peak")
@@ -561,7 +612,10 @@ CSV_COLUMNS = (
     "amount_uthb",
     "transactions",
 )
-CSV_HEAD = ("account", "month", "chain_id", "block", "block_hash", "provisional", "plan")
+CSV_HEAD = (
+    *("account", "month", "covered_days", "month_days"),
+    *("chain_id", "block", "block_hash", "provisional", "plan"),
+)
 """What the first records say, one each: fields of a `Statement`."""
 
 

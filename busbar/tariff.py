@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from busbar import errors
 
-__all__ = ["FLAT_MARGINAL_PLAN", "SMALL_PLAN", "TOU_PLAN", "Block", "Tariff", "TariffError", "load_tariff"]
+__all__ = ["FLAT_MARGINAL_PLAN", "SMALL_PLAN", "TOU_PLAN", "Block", "Share", "Tariff", "TariffError", "load_tariff"]
 
 FLAT_MARGINAL_PLAN = "residential-1.2"
 SMALL_PLAN = "residential-1.1"
@@ -51,7 +52,7 @@ _WH_PER_KWH = 1_000
 _FLAT_MARGINAL = "flat-marginal"
 _BY_BLOCK = (
     "blocks-by-time: the import of a calendar month, of all the account's meters, fills the blocks in order of time, "
-    "each Wh at the price of its day"
+    "each Wh at the price of its day; the bounds count for the share of the month's days that the readings cover"
 )
 _BLOCK_ITEM = re.compile(r"energy_kwh_([1-9][0-9]{0,8})_([1-9][0-9]{0,8}|up)")
 _NEAREST_REACH = timedelta(days=366)
@@ -61,6 +62,17 @@ _STATUSES = frozenset({"read", "secondary", "news", "draft", "planned", "assumpt
 
 class TariffError(errors.BusbarError):
     """A tariff file is malformed, or holds no value for what is asked; the message is one line."""
+
+
+class Share(NamedTuple):
+    """How many days of a calendar month an account's readings cover."""
+
+    covered_days: int
+    month_days: int
+
+    def of_wh(self, month_wh: int) -> int:
+        """Return the part of a bound of the month, in Wh, rounded down ([R10] of docs/protocol.md)."""
+        return month_wh * self.covered_days // self.month_days
 
 
 @dataclass(frozen=True)
@@ -81,12 +93,13 @@ class Block:
     uthb_per_kwh: int
     row: str
 
-    @property
-    def words(self) -> str:
-        """Which kWh of the month they are, for people."""
-        if self.to_wh is None:
-            return f"above {self.above_wh // _WH_PER_KWH} kWh"
-        return f"{self.above_wh // _WH_PER_KWH + 1} to {self.to_wh // _WH_PER_KWH} kWh"
+    def words(self, share: Share) -> str:
+        """Which kWh of the month they are, for people, and of which share of it."""
+        above = self.above_wh // _WH_PER_KWH
+        kwh = f"above {above} kWh" if self.to_wh is None else f"{above + 1} to {self.to_wh // _WH_PER_KWH} kWh"
+        if share.covered_days == share.month_days:
+            return kwh
+        return f"{kwh} a month, {share.covered_days} of {share.month_days} days"
 
 
 @dataclass(frozen=True)
@@ -155,18 +168,22 @@ class Tariff:
         local = self._local(at)
         return local.isoweekday() in self.on_peak_weekdays and local.hour in self.on_peak_hours
 
-    def in_blocks(self, before_wh: int, import_wh: int) -> list[tuple[Block, int]]:
+    def in_blocks(self, before_wh: int, import_wh: int, share: Share) -> list[tuple[Block, int]]:
         """Return how import that comes after ``before_wh`` of its month falls into the blocks, in Wh.
 
-        The cut is between two whole Wh, so that nothing is rounded ([R10] of docs/protocol.md). By time of use there
-        are no blocks.
+        Of a month that readings cover in part the bounds count for that share. The cut is between two whole Wh
+        ([R10] of docs/protocol.md). By time of use there are no blocks.
 
         Raises:
-            TariffError: Either is negative.
+            TariffError: Either energy is negative.
         """
         begins, ends = _energy(before_wh), before_wh + _energy(import_wh)
         parts = [
-            (block, min(ends, ends if block.to_wh is None else block.to_wh) - max(begins, block.above_wh))
+            (
+                block,
+                min(ends, ends if block.to_wh is None else share.of_wh(block.to_wh))
+                - max(begins, share.of_wh(block.above_wh)),
+            )
             for block in self.blocks
         ]
         return [(block, inside_wh) for block, inside_wh in parts if inside_wh > 0]

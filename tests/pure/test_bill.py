@@ -6,9 +6,10 @@ from hashlib import sha256
 
 import pytest
 
-from busbar import tools
+from busbar import bill, tools
 from busbar.bill import to_pdf
 from busbar.statements import Lot, Month, Statement, Tariffs, Trade, grid_lines, market_lines
+from busbar.tariff import Share
 
 FILE = tools.project_root() / "data" / "tariffs" / "thailand.csv"
 MARCH = Month(2026, 3)
@@ -19,8 +20,9 @@ def tx(name):
     return "0x" + sha256(str(name).encode()).hexdigest()
 
 
-def statement(readings, fills):
+def statement(readings, fills, covered_days=31):
     """A month with so many readings of 300 Wh, each of a transaction of its own, and so many purchases."""
+    share = Share(covered_days, 31)
     lots = [Lot(MARCH.start + 900 * (n + 1), 300, 300, tx(n)) for n in range(readings)]
     trades = [
         Trade(
@@ -37,13 +39,15 @@ def statement(readings, fills):
         )
         for n in range(fills)
     ]
-    lines = grid_lines([(lot, lot.left_wh) for lot in lots], MARCH, Tariffs(FILE), 900, service=True)
+    lines = grid_lines([(lot, lot.left_wh) for lot in lots], MARCH, Tariffs(FILE), 900, share, service=True)
     lines += market_lines(trades, MARCH)
     total = sum(line.amount_uthb for line in lines)
     energy_wh = 300 * readings
     return Statement(
         account="0xBcd4042DE499D14e55001CcbB24a551F3b954096",
         month=str(MARCH),
+        covered_days=share.covered_days,
+        month_days=share.month_days,
         chain_id=31337,
         block=9_000,
         block_hash=tx("block"),
@@ -108,3 +112,20 @@ def test_to_pdf__of_no_line_with_a_transaction__has_no_page_of_them():
     assert made.lines
     assert listed(to_pdf(made)) == []
     assert len(re.findall(rb"/Type /Page\b", to_pdf(made))) == 1
+
+
+@pytest.mark.parametrize(("covered_days", "times"), [(0, 0), (2, 1), (31, 0)])
+def test_to_pdf__of_a_part_of_a_month__says_which(monkeypatch, covered_days, times):
+    written, write = [], bill._text
+
+    def noted(page, text, *args, **options):
+        written.append(text)
+        write(page, text, *args, **options)
+
+    monkeypatch.setattr(bill, "_text", noted)
+    to_pdf(statement(3 if covered_days else 0, 0, covered_days))
+    said = (
+        "Readings cover 2 of the month's 31 days: blocks of energy count for that share of a month, "
+        "the service charge is a whole month's."
+    )
+    assert (written.count(said), sum(text.startswith("Readings cover") for text in written)) == (times, times)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from busbar.reckoning import CLOCK, Interval, Rates, ReckoningError, from_grid
-from busbar.statements import Lot, Month, Tariffs, grid_lines
-from busbar.tariff import load_tariff
+from busbar.reckoning import CLOCK, Interval, Rates, ReckoningError, covered_days, from_grid
+from busbar.statements import Lot, Month, Tariffs, grid_lines, share_of
+from busbar.tariff import Share, load_tariff
 from busbar.tools import project_root
 from tests.pure.test_statements import changed_within_march
 
@@ -45,24 +45,38 @@ def test_rates__any_day_and_hour__are_the_tariffs(plan):
     intervals=st.lists(st.tuples(st.integers(0, 31 * 96), st.integers(0, 90_000)), max_size=30),
     plan=st.sampled_from(PLANS),
     month=st.sampled_from([Month(2026, 3), Month(2026, 5), Month(2026, 9)]),
+    covered=st.integers(0, 31),
     service=st.booleans(),
 )
-def test_from_grid__any_month__comes_to_the_statements_lines(tmp_path, intervals, plan, month, service):
+def test_from_grid__any_month__comes_to_the_statements_lines(tmp_path, intervals, plan, month, covered, service):
     """Prices and blocks that change on 16 March, an Ft that ends in August: every line, word and transaction."""
+    share = Share(min(covered, month.last.day), month.last.day)
     file = changed_within_march(tmp_path)
     lots = [Lot(month.start + 1 + 900 * n, wh, wh, f"0x{place}") for place, (n, wh) in enumerate(intervals)]
     lots = [lot for lot in lots if lot.interval_end <= month.end and lot.import_wh]
-    written = grid_lines([(lot, lot.import_wh) for lot in lots], month, Tariffs(file, plan), 900, service=service)
+    charged = [(lot, lot.import_wh) for lot in lots]
+    written = grid_lines(charged, month, Tariffs(file, plan), 900, share, service=service)
     reckoned = from_grid(
         Rates(file, plan),
         month.first,
         [Interval(lot.interval_end, lot.import_wh, lot.tx_hash) for lot in lots],
         900,
+        share.covered_days,
         service=service,
     )
     assert [charge._asdict() for charge in reckoned] == [line.model_dump() for line in written]
     energy_wh = sum(line.quantity_wh for line in written if line.item.startswith("Energy"))
     assert energy_wh == sum(lot.import_wh for lot in lots)
+
+
+@given(
+    ends=st.lists(st.integers(1, 31 * 86_400), max_size=20),
+    month=st.sampled_from([Month(2026, 2), Month(2026, 3), Month(2026, 9)]),
+    epoch_seconds=st.sampled_from([60, 900, 3_600]),
+)
+def test_covered_days__any_readings__are_the_statements(ends, month, epoch_seconds):
+    ends = [month.start + end for end in ends if month.start + end <= month.end]
+    assert (covered_days(month.first, ends, epoch_seconds), month.last.day) == share_of(month, ends, epoch_seconds)
 
 
 def test_rates__a_day_without_a_price__says_which():

@@ -5,11 +5,23 @@ from datetime import date, datetime
 import pytest
 
 from busbar import tools
-from busbar.statements import BANGKOK, Lot, Month, StatementError, Tariffs, Trade, grid_lines, market_lines, uncovered
-from busbar.tariff import SMALL_PLAN, TOU_PLAN
+from busbar.statements import (
+    BANGKOK,
+    Lot,
+    Month,
+    StatementError,
+    Tariffs,
+    Trade,
+    grid_lines,
+    market_lines,
+    share_of,
+    uncovered,
+)
+from busbar.tariff import SMALL_PLAN, TOU_PLAN, Share
 
 FILE = tools.project_root() / "data" / "tariffs" / "thailand.csv"
 MARCH = Month(2026, 3)
+WHOLE = Share(31, 31)
 
 
 def lot(day, hour, energy_wh):
@@ -59,7 +71,7 @@ def energies(lines):
 
 
 def test_grid_lines__within_the_first_block__are_energy_ft_service_and_vat():
-    lines = grid_lines([lot(3, 8, 1_001), lot(4, 20, 999)], MARCH, Tariffs(FILE), 900, service=True)
+    lines = grid_lines([lot(3, 8, 1_001), lot(4, 20, 999)], MARCH, Tariffs(FILE), 900, WHOLE, service=True)
     amounts = {line.item: line.amount_uthb for line in lines}
     assert amounts == {
         "Energy charge, 1 to 150 kWh": 2 * 3_248_400,
@@ -75,7 +87,7 @@ def test_grid_lines__within_the_first_block__are_energy_ft_service_and_vat():
 
 def test_grid_lines__beyond_the_first_block__fill_them_in_order_of_time():
     lots = [lot(9, 8, 400_000), lot(3, 8, 149_000), lot(4, 8, 2_000)]
-    lines = grid_lines(lots, MARCH, Tariffs(FILE), 900, service=False)
+    lines = grid_lines(lots, MARCH, Tariffs(FILE), 900, WHOLE, service=False)
     assert energies(lines) == [
         ("1 to 150 kWh", 150_000, 150 * 3_248_400),
         ("151 to 400 kWh", 250_000, 250 * 4_221_800),
@@ -87,7 +99,7 @@ def test_grid_lines__beyond_the_first_block__fill_them_in_order_of_time():
 
 
 def test_grid_lines__of_one_wh_beyond_a_block__charge_it_in_the_next():
-    lines = grid_lines([lot(3, 8, 150_000), lot(3, 9, 1)], MARCH, Tariffs(FILE), 900, service=False)
+    lines = grid_lines([lot(3, 8, 150_000), lot(3, 9, 1)], MARCH, Tariffs(FILE), 900, WHOLE, service=False)
     # A Wh at 4.2218 THB/kWh is 4,221.8 micro-THB.
     assert energies(lines) == [("1 to 150 kWh", 150_000, 150 * 3_248_400), ("151 to 400 kWh", 1, 4_222)]
 
@@ -95,12 +107,12 @@ def test_grid_lines__of_one_wh_beyond_a_block__charge_it_in_the_next():
 def test_grid_lines__of_two_meters_in_one_interval__share_its_place():
     first, second = lot(3, 8, 149_000), lot(3, 8, 2_000)
     second[0].tx_hash = "0xsecond"
-    lines = grid_lines([second, first], MARCH, Tariffs(FILE), 900, service=False)
+    lines = grid_lines([second, first], MARCH, Tariffs(FILE), 900, WHOLE, service=False)
     assert [one.transactions for one in lines[:2]] == [["0xsecond", "0x38"]] * 2
 
 
 def test_grid_lines__of_the_small_plan__have_its_seven_blocks():
-    lines = grid_lines([lot(3, 8, 500_000)], MARCH, Tariffs(FILE, SMALL_PLAN), 900, service=False)
+    lines = grid_lines([lot(3, 8, 500_000)], MARCH, Tariffs(FILE, SMALL_PLAN), 900, WHOLE, service=False)
     # 15 + 10 + 10 + 65 + 50 + 250 + 100 kWh, each at its price of the file.
     prices = (2_348_800, 2_988_200, 3_240_500, 3_623_700, 3_717_100, 4_221_800, 4_421_700)
     energy_kwh = (15, 10, 10, 65, 50, 250, 100)
@@ -125,7 +137,7 @@ def changed_within_march(folder):
 
 def test_grid_lines__of_a_change_within_the_month__price_each_wh_by_its_day(tmp_path):
     lots = [lot(15, 8, 40_000), lot(16, 8, 20_000), lot(17, 8, 150_000)]
-    lines = grid_lines(lots, MARCH, Tariffs(changed_within_march(tmp_path)), 900, service=True)
+    lines = grid_lines(lots, MARCH, Tariffs(changed_within_march(tmp_path)), 900, WHOLE, service=True)
     assert [
         (one.item, one.first_day.day, one.last_day.day, one.quantity_wh, one.amount_uthb) for one in lines[:-2]
     ] == [
@@ -140,15 +152,59 @@ def test_grid_lines__of_a_change_within_the_month__price_each_wh_by_its_day(tmp_
 
 
 def test_grid_lines__of_a_line__are_rounded_up_once():
-    lines = grid_lines([lot(3, 8, 1), lot(3, 9, 1), lot(3, 10, 1)], MARCH, Tariffs(FILE), 900, service=False)
+    lines = grid_lines([lot(3, 8, 1), lot(3, 9, 1), lot(3, 10, 1)], MARCH, Tariffs(FILE), 900, WHOLE, service=False)
     # 3 Wh at 3.2484 THB/kWh are 9,745.2 micro-THB.
     assert lines[0].amount_uthb == 9_746
+
+
+def test_grid_lines__of_one_day_of_31__cut_the_blocks_for_that_share():
+    lots = [lot(14, 8, 4_000), lot(14, 9, 10_000)]
+    lines = grid_lines(lots, MARCH, Tariffs(FILE), 900, Share(1, 31), service=True)
+    # 150 and 400 kWh / 31 are 4,838.7 and 12,903.2 Wh: rounded down, so that what is left of a Wh is charged dearer.
+    assert energies(lines) == [
+        ("1 to 150 kWh a month, 1 of 31 days", 4_838, -(-4_838 * 32_484 // 10)),
+        ("151 to 400 kWh a month, 1 of 31 days", 8_065, -(-8_065 * 42_218 // 10)),
+        ("above 400 kWh a month, 1 of 31 days", 1_097, -(-1_097 * 44_217 // 10)),
+    ]
+    assert [line.item for line in lines[3:]] == ["Ft", "Service charge", "VAT 7 %"]
+    assert (lines[4].amount_uthb, lines[4].first_day.day, lines[4].last_day.day) == (24_620_000, 1, 31)
+
+
+def test_grid_lines__by_time_of_use_of_one_day__are_those_of_a_month():
+    lots, tariffs = [lot(4, 9, 1_000_000), lot(4, 8, 1_000_000)], Tariffs(FILE, TOU_PLAN)
+    one_day, whole = (grid_lines(lots, MARCH, tariffs, 900, share, service=True) for share in (Share(1, 31), WHOLE))
+    assert one_day == whole
+
+
+def at(*when):
+    """The end, at this time of March 2026, of an interval."""
+    return int(datetime(2026, 3, *when, tzinfo=BANGKOK).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("ends", "covered_days"),
+    [
+        ([], 0),
+        ([at(14, 0, 15)], 1),
+        ([at(14, 0, 15), at(15)], 1),  # midnight is the day before's
+        ([at(15, 0, 15), at(14, 23)], 2),
+        ([at(2, 12), at(30, 12), at(7, 12)], 29),  # days without a reading between two with one count
+        ([at(1, 0, 15), MARCH.end], 31),
+        ([at(1, 0, 5)], 1),  # begun in February
+    ],
+)
+def test_share_of__any_readings__is_from_the_first_day_to_the_last(ends, covered_days):
+    assert share_of(MARCH, ends, 900) == (covered_days, 31)
+
+
+def test_share_of__a_month__has_its_own_number_of_days():
+    assert [share_of(Month(2026, month), [], 900) for month in (2, 4, 12)] == [(0, 28), (0, 30), (0, 31)]
 
 
 def test_grid_lines__by_time_of_use__part_on_peak_from_off_peak():
     # The 4th is a Wednesday, the 7th a Saturday.
     lots = [lot(4, 9, 1_000), lot(4, 8, 1_000), lot(7, 12, 1_000)]
-    lines = grid_lines(lots, MARCH, Tariffs(FILE, TOU_PLAN), 900, service=False)
+    lines = grid_lines(lots, MARCH, Tariffs(FILE, TOU_PLAN), 900, WHOLE, service=False)
     shown = {line.item: (line.quantity_wh, line.amount_uthb) for line in lines if line.quantity_wh}
     assert shown["Energy charge, on-peak"] == (1_000, 5_798_200)
     assert shown["Energy charge, off-peak"] == (2_000, 2 * 2_636_900)
@@ -157,7 +213,7 @@ def test_grid_lines__by_time_of_use__part_on_peak_from_off_peak():
 
 
 def test_grid_lines__without_import_or_meter__are_none():
-    assert grid_lines([], MARCH, Tariffs(FILE), 900, service=False) == []
+    assert grid_lines([], MARCH, Tariffs(FILE), 900, WHOLE, service=False) == []
 
 
 def test_market_lines__paid_is_rounded_up_and_earned_down():

@@ -1,13 +1,15 @@
 """The dated tariff: which rows a date finds, and prices that never round past retail or buyback."""
 
 from datetime import date, datetime, timedelta, timezone
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busbar.tariff import FLAT_MARGINAL_PLAN, TOU_PLAN, TariffError, load_tariff
+from busbar.tariff import FLAT_MARGINAL_PLAN, TOU_PLAN, Share, TariffError, load_tariff
 
 THAILAND = Path(__file__).parents[2] / "data" / "tariffs" / "thailand.csv"
 BANGKOK = timezone(timedelta(hours=7))
@@ -307,6 +309,55 @@ def test_load_tariff__blocks_cut_otherwise__takes_the_400th_kwh_for_every_one(tm
     assert tariff.off_peak_uthb_per_kwh == 5_000_000
     assert "flat-marginal: every kWh costs the price of block 400-up kWh/month" in tariff.describe()
     assert [row.split()[0] for row in tariff.rows if "energy" in row] == ["energy_kwh_400_up"]
+
+
+SHARES = st.integers(28, 31).flatmap(lambda days: st.builds(Share, st.integers(0, days), st.just(days)))
+ENERGIES_WH = st.integers(0, 1_000_000)
+
+
+def cost(before_wh, import_wh, share):
+    """Micro-THB x Wh / kWh, so that nothing is rounded."""
+    return sum(block.uthb_per_kwh * inside_wh for block, inside_wh in FLAT.in_blocks(before_wh, import_wh, share))
+
+
+@given(ENERGIES_WH, ENERGIES_WH, SHARES)
+def test_in_blocks__any_import_and_share__is_cut_without_a_rest(before_wh, import_wh, share):
+    parts = FLAT.in_blocks(before_wh, import_wh, share)
+    assert sum(inside_wh for _, inside_wh in parts) == import_wh
+    assert all(inside_wh > 0 for _, inside_wh in parts)
+
+
+@given(ENERGIES_WH, ENERGIES_WH, SHARES)
+def test_in_blocks__a_share__is_rounded_by_less_than_a_wh_a_bound_and_against_the_taker(before_wh, import_wh, share):
+    for block, inside_wh in FLAT.in_blocks(before_wh, import_wh, share):
+        ends_wh = before_wh + import_wh if block.to_wh is None else Fraction(block.to_wh * share[0], share[1])
+        exact_wh = min(before_wh + import_wh, ends_wh) - max(before_wh, Fraction(block.above_wh * share[0], share[1]))
+        assert abs(inside_wh - max(exact_wh, 0)) < 1
+    if share.covered_days:
+        shorter = Share(share.covered_days - 1, share.month_days)
+        assert cost(before_wh, import_wh, share) <= cost(before_wh, import_wh, shorter)
+
+
+@given(ENERGIES_WH, ENERGIES_WH, st.integers(28, 31))
+def test_in_blocks__a_month_that_is_covered__has_the_plans_bounds(before_wh, import_wh, days):
+    ends_wh, bounds = before_wh + import_wh, (0, 150_000, 400_000, 2_000_000)
+    expected = [max(0, min(ends_wh, to) - max(before_wh, above)) for above, to in pairwise(bounds)]
+    parts = FLAT.in_blocks(before_wh, import_wh, Share(days, days))
+    assert [inside_wh for _, inside_wh in parts] == [inside_wh for inside_wh in expected if inside_wh]
+
+
+def test_in_blocks__a_bound_of_a_share__is_rounded_down():
+    # 150 kWh x 2 / 31 are 9,677.4 Wh.
+    assert [inside_wh for _, inside_wh in FLAT.in_blocks(0, 9_678, Share(2, 31))] == [9_677, 1]
+    assert [inside_wh for _, inside_wh in FLAT.in_blocks(0, 9_677, Share(2, 31))] == [9_677]
+
+
+def test_words__of_a_block__name_the_share_of_a_month_that_is_not_covered():
+    assert [block.words(Share(31, 31)) for block in FLAT.blocks] == ["1 to 150 kWh", "151 to 400 kWh", "above 400 kWh"]
+    assert [block.words(Share(2, 28)) for block in FLAT.blocks][::2] == [
+        "1 to 150 kWh a month, 2 of 28 days",
+        "above 400 kWh a month, 2 of 28 days",
+    ]
 
 
 def test_bill_assumptions__of_blocks__say_so_instead_of_one_flat_price():

@@ -245,7 +245,17 @@ def test_bills__statements_from_the_database__are_what_the_books_say(archive, le
 
 
 FIGURES = (
-    *("chain_id", "block", "vat_percent", "import_wh", "export_wh", "self_supplied_wh", "grid_import_wh"),
+    *(
+        "covered_days",
+        "month_days",
+        "chain_id",
+        "block",
+        "vat_percent",
+        "import_wh",
+        "export_wh",
+        "self_supplied_wh",
+        "grid_import_wh",
+    ),
     *("bought_uwh", "sold_uwh", "total_uthb", "baseline_uthb", "saving_uthb"),
 )
 ENTRIES = {
@@ -397,16 +407,40 @@ def test_bills__parked_growth_late_readings_and_wallets__are_what_the_books_say(
     assert list(audit.bills(archive, audit.run(archive).ledger, made, TARIFFS.path, plan)) == []
 
 
+def test_bills__of_readings_without_growth__cover_their_days(market):
+    """The first reading only opens the days, the last has export only: both are in the archive, one in no bill."""
+    producer = market.actors.producer
+    roof = market.meter("roof", producer)
+    for import_wh, export_wh in ((0, 0), (12_000, 0), (0, 700)):
+        market.submit(roof.read(import_wh=import_wh, export_wh=export_wh))
+        market.pass_time(2 * 86_400)
+    engine = open_database("sqlite://")
+    History(market.chain, engine).step()
+    with engine.connect() as connection:
+        made = make(connection, producer.address, Month(2026, 3), TARIFFS)
+    assert (made.covered_days, made.month_days, len(made.readings)) == (5, 31, 2)
+    # 150 kWh x 5 / 31 are 24,193.5 Wh.
+    assert [(line.item, line.quantity_wh) for line in made.lines if line.item.startswith("Energy")] == [
+        ("Energy charge, 1 to 150 kWh a month, 5 of 31 days", 12_000)
+    ]
+    archive = collect(market.chain)
+    ledger = audit.run(archive).ledger
+    assert reckoned(archive, ledger, made) == []
+    assert reckoned(archive, ledger, Sheet.parse(to_csv(made))) == []
+    told = reckoned(archive, ledger, made.model_copy(update={"covered_days": 3}))
+    assert [found.what for found in told] == ["statement 2026-03: days that readings cover"]
+
+
 def test_bills__of_a_month_in_every_block__are_what_the_books_say(market):
     """Two meters of one account; some of the import is covered by GRID, the rest fills all three blocks."""
     consumer = market.actors.consumer
     shop, cellar = (market.meter(name, consumer, kind=2) for name in ("shop", "cellar"))
     roof = market.meter("roof", market.actors.producer)
-    for shop_wh, cellar_wh in ((100_000, 49_999), (7_000, 3), (250_000, 300_000)):
+    for shop_wh, cellar_wh in ((3_000, 1_999), (400, 3), (9_000, 9_000)):
         market.next_epoch()
-        market.submit(shop.read(import_wh=shop_wh), cellar.read(import_wh=cellar_wh), roof.read(export_wh=5_000))
-    market.enter(market.actors.producer, ask(300, 5_000))
-    market.enter(consumer, bid(310, 5_000))
+        market.submit(shop.read(import_wh=shop_wh), cellar.read(import_wh=cellar_wh), roof.read(export_wh=500))
+    market.enter(market.actors.producer, ask(300, 500))
+    market.enter(consumer, bid(310, 500))
     market.next_epoch()
     market.clear()
     market.chain.send(market.actors.keeper, Call("Metering", "retireFor", ([consumer.address],)))
@@ -415,8 +449,10 @@ def test_bills__of_a_month_in_every_block__are_what_the_books_say(market):
     with engine.connect() as connection:
         made = make(connection, consumer.address, Month(2026, 3), TARIFFS)
     energy = [(line.quantity_wh, len(line.transactions)) for line in made.lines if line.item.startswith("Energy")]
-    # 5 kWh of the first interval are covered: 144,999 Wh of it, then 5,001 of the second, fill the first block.
-    assert energy == [(150_000, 2), (250_000, 2), (707_002 - 5_000 - 400_000, 1)]
+    assert (made.covered_days, made.month_days) == (1, 31)
+    # Of one day of 31 the blocks end at 4,838 and 12,903 Wh. 500 Wh of the first interval are covered: 4,499 Wh of it,
+    # then 339 of the second, fill the first block.
+    assert energy == [(4_838, 2), (8_065, 2), (23_402 - 500 - 12_903, 1)]
     archive = collect(market.chain)
     ledger = audit.run(archive).ledger
     assert reckoned(archive, ledger, made) == []
@@ -435,9 +471,11 @@ def test_bills__the_replays_own_bill__is_the_statement_at_one_price_less_service
     for statement, p in zip(statements, street_day.run.participants, strict=True):
         at_market = [line for line in statement.lines if not line.item.startswith(("Service", "VAT"))]
         grid_wh = p.grid_import_wh + p.outstanding_wh
-        assert grid_wh < 150_000
-        # By the first block here, at the flat price of the second there; rounded once a line, or once an interval.
-        cheaper_uthb = grid_wh * (4_221_800 - 3_248_400) // 1_000
+        assert (statement.covered_days, statement.month_days) == (1 if p.meter_ids else 0, 31)
+        # By the blocks of a 31st of a month here, 4,838 and 12,903 Wh, at the flat price of the second there; rounded
+        # once a line, or once an interval.
+        first_wh, last_wh = min(grid_wh, 4_838), max(0, grid_wh - 12_903)
+        cheaper_uthb = (first_wh * (4_221_800 - 3_248_400) - last_wh * (4_421_700 - 4_221_800)) // 1_000
         charged_uthb = sum(line.amount_uthb for line in at_market)
         assert abs(charged_uthb + cheaper_uthb - p.bill_uthb) <= len(p.meter_ids) * 8
         assert statement.grid_import_wh == p.grid_import_wh + p.outstanding_wh

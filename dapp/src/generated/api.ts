@@ -2542,6 +2542,16 @@ export interface components {
             account: string;
             /** Month */
             month: string;
+            /**
+             * Covered Days
+             * @description Days from the first to the last of the month's on which an interval of the account's accepted readings starts, both counted, 0 without one: the bounds of blocks count for this share of the month
+             */
+            covered_days: number;
+            /**
+             * Month Days
+             * @description Days of the month
+             */
+            month_days: number;
             /** Chain Id */
             chain_id: number;
             /** Block */
