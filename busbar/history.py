@@ -33,6 +33,7 @@ from sqlalchemy import (
     insert,
     make_url,
     select,
+    true,
     update,
 )
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
@@ -983,6 +984,22 @@ def newest_of(connection: Connection) -> tuple[Head, str] | None:
     """The newest block, and the hash of the newest that brought an event: whose is the same, its history is."""
     row = connection.execute(_NEWEST).one_or_none()
     return None if row is None else (Head(row[0], row[1], row[2], row[3] or 0), row[4] or "")
+
+
+def _with_market() -> Select[Any]:
+    b, m = tables.blocks, tables.market
+    return _newest_block(m.c.genesis, m.c.epoch_seconds, m.c.tick_wei).select_from(b.join(m, true()))
+
+
+_PLACE = _with_market()
+
+
+def place_of(connection: Connection) -> tuple[Head, Calendar, Money] | None:
+    """What `head_of` and `market_of` give, by one question; None while either is missing."""
+    row = connection.execute(_PLACE).one_or_none()
+    if row is None:
+        return None
+    return Head(row[0], row[1], row[2], row[3] or 0), Calendar(row[4], row[5]), Money(row[6])
 
 
 _MARKET = select(tables.market.c.genesis, tables.market.c.epoch_seconds, tables.market.c.tick_wei)

@@ -4,12 +4,13 @@ Layout, least significant bit first: quantity in Wh 24 | tick 10 | side 1 | life
 one: it stands for so many epochs beyond its own. See contracts/libraries/OrderCodec.sol.
 """
 
+import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, Self
 
 from eth_typing import ChecksumAddress
-from eth_utils.address import is_hex_address, to_checksum_address
+from eth_utils.address import to_checksum_address
 
 from busbar import errors
 from busbar.units import MAX_LIFE, MAX_ORDER_WH, MAX_ORDERS, MAX_TICK, MIN_ORDER_WH, MIN_TICK
@@ -24,6 +25,7 @@ _ORDER_BITS: Final = 42
 _INDEX_SHIFT: Final = 160
 _EPOCH_SHIFT: Final = 168
 _ACCOUNT_MASK: Final = (1 << _INDEX_SHIFT) - 1
+_ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
 _INDEX_MASK: Final = (1 << (_EPOCH_SHIFT - _INDEX_SHIFT)) - 1
 _EPOCH_END: Final = 1 << 27  # of the epoch field in Accounts.sol
 
@@ -145,6 +147,6 @@ def order_id(account: str, epoch: int, index: int) -> int:
         raise errors.TooManyOrders(account, index + 1)
     if index < 0 or not 0 <= epoch < _EPOCH_END:
         raise ValueError(f"no order has epoch {epoch} and index {index}")
-    if not is_hex_address(account):
+    if _ADDRESS.fullmatch(account) is None:
         raise ValueError(f"{account!r} is no address")
     return epoch << _EPOCH_SHIFT | index << _INDEX_SHIFT | int(account, 16)

@@ -26,7 +26,7 @@ from busbar.api.lately import Lately
 from busbar.api.problems import Problem
 from busbar.api.quick import NotQuickError, Quick
 from busbar.chain import Chain
-from busbar.history import Head, head_of, market_of, snapshot
+from busbar.history import Head, place_of, snapshot
 from busbar.readings import METER_ID_PATTERN
 from busbar.statements import Tariffs
 from busbar.tariff import FLAT_MARGINAL_PLAN
@@ -181,10 +181,10 @@ def view_of(settings: Settings, opened: AbstractContextManager[Connection] | Non
         Problem: There is no block yet.
     """
     with opened or snapshot(settings.engine) as connection:
-        head, market = head_of(connection), market_of(connection)
-        if head is None or market is None:
+        place = place_of(connection)
+        if place is None:
             raise Problem(503, "Nothing indexed yet", "start `busbar index`", {"Retry-After": "5"})
-        yield View(connection, head, *market)
+        yield View(connection, *place)
 
 
 class Lasting(Response):
