@@ -995,20 +995,11 @@ _PLACE = _with_market()
 
 
 def place_of(connection: Connection) -> tuple[Head, Calendar, Money] | None:
-    """What `head_of` and `market_of` give, by one question; None while either is missing."""
+    """The newest block, and clock and money of the market in the database; None while either is missing."""
     row = connection.execute(_PLACE).one_or_none()
     if row is None:
         return None
     return Head(row[0], row[1], row[2], row[3] or 0), Calendar(row[4], row[5]), Money(row[6])
-
-
-_MARKET = select(tables.market.c.genesis, tables.market.c.epoch_seconds, tables.market.c.tick_wei)
-
-
-def market_of(connection: Connection) -> tuple[Calendar, Money] | None:
-    """Clock and money of the market in the database; None while there is none."""
-    row = connection.execute(_MARKET).one_or_none()
-    return None if row is None else (Calendar(row.genesis, row.epoch_seconds), Money(row.tick_wei))
 
 
 def grid_supply_wei(connection: Connection) -> int:

@@ -24,7 +24,7 @@ from pydantic import Field
 from sqlalchemy import Connection, func, select
 
 from busbar import errors, tables
-from busbar.history import HistoryError, head_of, market_of
+from busbar.history import HistoryError, place_of
 from busbar.orders import Side, order_id
 from busbar.results import Model
 from busbar.tariff import FLAT_MARGINAL_PLAN, Share, Tariff, load_tariff
@@ -257,13 +257,13 @@ def make(connection: Connection, account: str, month: Month, tariffs: Tariffs) -
         HistoryError: Nothing was indexed yet.
         TariffError: The tariff file does not cover the month.
     """
-    head, market = head_of(connection), market_of(connection)
-    if head is None or market is None:
+    place = place_of(connection)
+    if place is None:
         raise HistoryError("the database is empty: run `busbar index` first")
+    head, calendar, money = place
     p, m = tables.participants, tables.meters
     if connection.scalar(select(p.c.account).where(p.c.account == account)) is None:
         raise StatementError(f"{account} is no participant")
-    calendar, money = market
     if head.timestamp < month.start or month.end <= calendar.genesis:
         raise StatementError(
             f"nothing of {month} is in the market's time: it runs from its genesis to block {head.number}"

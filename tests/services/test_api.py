@@ -340,7 +340,7 @@ def test_any__the_database_is_gone__is_503(live, monkeypatch):
     def gone(*_):
         raise OperationalError("select", {}, Exception("disk I/O error"))
 
-    monkeypatch.setattr("busbar.api.context.head_of", gone)
+    monkeypatch.setattr("busbar.api.context.place_of", gone)
     answer = httpx.get(url + "/api/v1/meters")
     assert (answer.status_code, answer.json()["title"]) == (503, "The index does not answer")
 
