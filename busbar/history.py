@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     ColumnElement,
     Connection,
@@ -100,15 +101,20 @@ def open_database(url: str) -> Engine:
     try:
         # As many connections as a server has threads that may ask at a time.
         pool: dict[str, Any] = {"pool_size": 20, "max_overflow": 20}
-        in_memory = url.startswith("sqlite") and make_url(url).database in (None, "", ":memory:")
-        options = {"poolclass": StaticPool} if in_memory else pool
-        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), **options)
+        ours = url.startswith("sqlite")
+        options = {"poolclass": StaticPool} if ours and not in_file(make_url(url)) else pool
+        engine = create_engine(url, pool_pre_ping=not ours, **options)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
         tables.metadata.create_all(engine)
     except (SQLAlchemyError, ImportError) as problem:
         raise HistoryError(f"the database does not open: {str(problem).splitlines()[0]}") from None
     return engine
+
+
+def in_file(url: URL) -> bool:
+    """Whether a database is a file of this machine: neither in memory nor at a server."""
+    return url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
 
 
 def open_index(url: str) -> Engine:

@@ -25,9 +25,10 @@ _ORDER_BITS: Final = 42
 _INDEX_SHIFT: Final = 160
 _EPOCH_SHIFT: Final = 168
 _ACCOUNT_MASK: Final = (1 << _INDEX_SHIFT) - 1
-_ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
 _INDEX_MASK: Final = (1 << (_EPOCH_SHIFT - _INDEX_SHIFT)) - 1
 _EPOCH_END: Final = 1 << 27  # of the epoch field in Accounts.sol
+
+_ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
 
 
 class Side(IntEnum):

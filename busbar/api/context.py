@@ -26,7 +26,7 @@ from busbar.api.lately import Lately
 from busbar.api.problems import Problem
 from busbar.api.quick import NotQuickError, Quick
 from busbar.chain import Chain
-from busbar.history import Head, place_of, snapshot
+from busbar.history import Head, in_file, place_of, snapshot
 from busbar.readings import METER_ID_PATTERN
 from busbar.statements import Tariffs
 from busbar.tariff import FLAT_MARGINAL_PLAN
@@ -87,7 +87,7 @@ class Settings:
     @cached_property
     def quick(self) -> Quick | None:
         """For what takes a moment; None unless the index is a file."""
-        return Quick(self.engine.url) if Quick.serves(self.engine.url) else None
+        return Quick(self.engine.url) if in_file(self.engine.url) else None
 
     @cached_property
     def relay(self) -> httpx.AsyncClient | None:

@@ -46,11 +46,6 @@ class Quick:
         self.engine = create_engine(url, pool_size=2)
         event.listen(self.engine, "connect", self._prepare)
 
-    @staticmethod
-    def serves(url: URL) -> bool:
-        """Whether an index is in a file."""
-        return url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-
     def snapshot(self) -> AbstractContextManager[Connection]:
         """The index as it is at one moment, see `busbar.history.snapshot`.
 

@@ -352,6 +352,17 @@ def wei(asset, amount_wei, **more):
 # ------------------------------------------------------------------------------ live
 
 
+def news_of(answer):
+    """What a stream's events say, one after another."""
+    return (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
+
+
+def clear_an_epoch(market, order):
+    market.enter(market.actors.consumer, order)
+    market.next_epoch()
+    market.clear()
+
+
 def test_stream__blocks_book_and_orders__tell_what_changes(live):
     market, url, _ = live
     consumer = market.actors.consumer
@@ -361,34 +372,28 @@ def test_stream__blocks_book_and_orders__tell_what_changes(live):
         (f"orders/{consumer.address}", lambda d: d["orders"], lambda d: d["orders"][-1]["status"]),
     ):
         with httpx.stream("GET", f"{url}/api/v1/streams/{path}", timeout=20) as answer:
-            lines = (line for line in answer.iter_lines() if line.startswith("data: "))
-            before = json.loads(next(lines)[6:])
+            news = news_of(answer)
+            before = next(news)
             market.enter(consumer, bid(300, 700))
-            after = json.loads(next(lines)[6:])
+            after = next(news)
         assert first(before) != then(after)
 
 
 def test_stream__of_epochs__tells_of_each_that_is_cleared(live):
     market, url, _ = live
-    market.enter(market.actors.consumer, bid(300, 700))
-    market.next_epoch()
-    market.clear()
+    clear_an_epoch(market, bid(300, 700))
     with httpx.stream("GET", f"{url}/api/v1/streams/epochs", timeout=20) as answer:
-        lines = (line for line in answer.iter_lines() if line.startswith("data: "))
-        first = json.loads(next(lines)[6:])
-        market.enter(market.actors.consumer, bid(310, 200))
-        market.next_epoch()
-        market.clear()
-        then = json.loads(next(lines)[6:])
+        news = news_of(answer)
+        first = next(news)
+        clear_an_epoch(market, bid(310, 200))
+        then = next(news)
     assert (first["epoch"], then["epoch"]) == (market.epoch - 2, market.epoch - 1)
     assert then == httpx.get(f"{url}/api/v1/energy/epochs").json()["items"][0]
 
 
 def test_stream__of_the_market__tells_of_block_book_and_epoch_on_one_connection(live):
     market, url, _ = live
-    market.enter(market.actors.consumer, bid(300, 700))
-    market.next_epoch()
-    market.clear()
+    clear_an_epoch(market, bid(300, 700))
     with httpx.stream("GET", f"{url}/api/v1/streams/market", timeout=20) as answer:
         lines = answer.iter_lines()
         names = [next(line for line in lines if line.startswith("event: "))[7:] for _ in range(3)]

@@ -8,7 +8,7 @@ from busbar import tables
 from busbar.api import quick
 from busbar.api.context import Settings
 from busbar.api.quick import NotQuickError, Quick
-from busbar.history import open_database
+from busbar.history import in_file, open_database
 from tests.market import bid
 from tests.served import followed, served
 
@@ -84,10 +84,10 @@ def test_get__takes_longer_than_a_moment__is_answered_all_the_same(market, engin
     assert len(late[0]["items"]) == 2
 
 
-def test_serves__index_in_memory_or_on_a_server__is_not_for_the_loop(engine):
+def test_quick__index_in_memory_or_on_a_server__is_not_for_the_loop(engine):
     assert Settings(engine).quick is not None
     assert [Settings(open_database(url)).quick for url in ("sqlite://", "sqlite:///:memory:")] == [None, None]
-    assert not Quick.serves(make_url("postgresql+psycopg://busbar@/market"))
+    assert not in_file(make_url("postgresql+psycopg://busbar@/market"))
 
 
 def test_version__somebody_writes__is_another_one(engine, reads):
